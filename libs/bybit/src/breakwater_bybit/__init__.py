@@ -1,0 +1,1 @@
+"""The exchange at the wire: clients over pybit, decoding, error classes, request budget."""

@@ -1,0 +1,1 @@
+"""Message classes generated from proto/; never edited."""

@@ -1,0 +1,1 @@
+"""Pure domain: model, strategy, sizing, risk, ledger, performance, ports."""

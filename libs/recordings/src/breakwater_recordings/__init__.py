@@ -1,0 +1,1 @@
+"""Recorded and synthetic trades: readers, writers, coverage of days."""

@@ -1,0 +1,1 @@
+"""Backtest, parameter search and tearsheets on recorded data."""

@@ -1,0 +1,1 @@
+"""Exchange feed or recording in; trades, daily bars and the clock out."""

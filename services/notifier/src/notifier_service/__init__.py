@@ -1,0 +1,1 @@
+"""Order events, fills, performance and alerts in; Slack messages out."""

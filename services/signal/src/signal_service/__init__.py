@@ -1,0 +1,1 @@
+"""Trades, bars and the clock in; intents out."""
