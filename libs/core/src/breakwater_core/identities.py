@@ -62,3 +62,16 @@ def partition_of(account: str, symbol: str, partitions: int) -> int:
     """Return the intent partition of an account and symbol, in [0, partitions): stable over processes and versions."""
     digest = hashlib.sha256(f"{account}/{symbol}".encode()).digest()
     return int.from_bytes(digest[:8], "big") % partitions
+
+
+def replay_run_id(*, fingerprint: str, strategy_version: str, first_day: date, last_day: date) -> str:
+    """Return the id of a replay: the same recording, range of days and configuration give the same id.
+
+    Args:
+        fingerprint: Hash of the recording's contents.
+        strategy_version: Hash of the configuration, symbols filled in.
+        first_day: First day that is played.
+        last_day: Last day that is played.
+    """
+    text = f"{fingerprint}/{strategy_version}/{first_day.isoformat()}/{last_day.isoformat()}"
+    return f"replay-{hashlib.sha256(text.encode()).hexdigest()[:16]}"

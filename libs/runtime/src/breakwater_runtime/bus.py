@@ -1,0 +1,332 @@
+"""The bus: NATS JetStream streams, acknowledged publishing, key-value entries, dead letters, alerts."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.kv import KeyValue
+
+from breakwater_core.errors import TransientError
+from breakwater_core.events import Alert
+from breakwater_runtime import codec, subjects
+from breakwater_runtime.errors import DependencyError
+from breakwater_runtime.health import Health
+from breakwater_runtime.logs import get_logger
+from breakwater_runtime.metrics import BUS_CONNECTED, DEAD_LETTERS, PUBLISH_TIME, PUBLISHED
+from breakwater_runtime.settings import ServiceSettings
+from breakwater_runtime.subjects import StreamSpecification
+
+PUBLISH_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 10.0
+NANOSECONDS = 1_000_000_000
+
+
+class BusError(TransientError):
+    """The bus did not acknowledge in time, or is away; the message may or may not be stored."""
+
+
+class Bus:
+    """A connection to NATS with JetStream. Publishing waits for the acknowledgement of the stream."""
+
+    def __init__(self, client: Client, run_id: str) -> None:
+        """Wrap a connected client; `run_id` goes into every message."""
+        self.client = client
+        self.run_id = run_id
+        self.jetstream: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
+        self._buckets: dict[str, KeyValue] = {}
+
+    async def publish(self, event: codec.Event) -> int:
+        """Publish one event and return its stream sequence once the stream has stored it.
+
+        Raises:
+            BusError: If no acknowledgement came; publishing again is safe, the message id makes it one.
+        """
+        return await self.publish_encoded(codec.encode(event, self.run_id))
+
+    async def publish_encoded(self, message: codec.Encoded) -> int:
+        """Publish one encoded message; as `publish`."""
+        started = time.perf_counter()
+        headers = {"Nats-Msg-Id": message.message_id} if message.message_id else None
+        try:
+            acknowledgement = await self.jetstream.publish(
+                message.subject, message.payload, timeout=PUBLISH_TIMEOUT_S, headers=headers
+            )
+        except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
+            raise BusError(f"not acknowledged by the bus: {message.subject} ({type(error).__name__})") from error
+        PUBLISH_TIME.labels(acknowledgement.stream).observe(time.perf_counter() - started)
+        PUBLISHED.labels(acknowledgement.stream).inc()
+        return int(acknowledgement.seq)
+
+    async def publish_all(self, events: Iterable[codec.Event]) -> None:
+        """Publish events in order, pipelined, and return once all are acknowledged.
+
+        Raises:
+            BusError: If one was not acknowledged; those before and after it may have been.
+        """
+        pending = []
+        try:
+            for event in events:
+                message = codec.encode(event, self.run_id)
+                headers = {"Nats-Msg-Id": message.message_id} if message.message_id else None
+                pending.append(
+                    await self.jetstream.publish_async(message.subject, message.payload, headers=headers, wait_stall=30)
+                )
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S * 6):
+                for acknowledgement in await asyncio.gather(*pending):
+                    PUBLISHED.labels(acknowledgement.stream).inc()
+        except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
+            for future in pending:
+                future.cancel()
+            raise BusError(f"not all messages were acknowledged by the bus ({type(error).__name__})") from error
+
+    async def publish_persistently(self, event: codec.Event) -> int:
+        """Publish one event, again and again under its message id until the bus acknowledges it."""
+        delay_s = 0.05
+        while True:
+            try:
+                return await self.publish(event)
+            except BusError as error:
+                get_logger().warning("publish_retried", reason=str(error), delay_s=delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, 2.0)
+
+    async def alert(self, alert: Alert) -> None:
+        """Log an alert and publish it; a bus that is away leaves it in the log."""
+        get_logger().warning("alert_raised", name=alert.name, summary=alert.summary, severity=alert.severity.value)
+        with suppress(BusError):
+            await self.publish(alert)
+
+    async def dead_letter(
+        self, *, stream: str, consumer: str, subject: str, payload: bytes, sequence: int, reason: str
+    ) -> None:
+        """Keep a message that cannot be processed under `dead.<stream>.<consumer>`, with its origin and the reason."""
+        DEAD_LETTERS.labels(consumer).inc()
+        headers = {
+            "Nats-Msg-Id": f"{stream}/{sequence}/{consumer}",
+            "Breakwater-Subject": subject,
+            "Breakwater-Sequence": str(sequence),
+            "Breakwater-Reason": " ".join(reason.split())[:500],
+        }
+        try:
+            await self.jetstream.publish(
+                f"dead.{stream}.{consumer}", payload, headers=headers, timeout=PUBLISH_TIMEOUT_S
+            )
+        except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
+            raise BusError(f"dead letter not acknowledged ({type(error).__name__})") from error
+
+    async def bucket(self, name: str) -> KeyValue:
+        """Return a key-value bucket, which `ensure_streams` has made."""
+        known = self._buckets.get(name)
+        if known is None:
+            known = self._buckets[name] = await self.jetstream.key_value(name)
+        return known
+
+    async def read(self, bucket: str, key: str) -> bytes | None:
+        """Return the value of a key, or None if it has none.
+
+        Raises:
+            BusError: If the bus does not answer.
+        """
+        try:
+            entry = await (await self.bucket(bucket)).get(key)
+        except (nats.js.errors.KeyNotFoundError, nats.js.errors.KeyDeletedError):
+            return None
+        except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
+            raise BusError(f"{bucket}/{key} could not be read ({type(error).__name__})") from error
+        return entry.value
+
+    async def write(self, bucket: str, key: str, value: bytes) -> int:
+        """Set the value of a key; returns the revision.
+
+        Raises:
+            BusError: If the bus does not acknowledge.
+        """
+        try:
+            return await (await self.bucket(bucket)).put(key, value)
+        except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
+            raise BusError(f"{bucket}/{key} could not be written ({type(error).__name__})") from error
+
+    async def create(self, bucket: str, key: str, value: bytes) -> bool:
+        """Set the value of a key that has none; False if somebody did before.
+
+        Raises:
+            BusError: If the bus does not acknowledge.
+        """
+        try:
+            await (await self.bucket(bucket)).create(key, value)
+        except nats.js.errors.KeyWrongLastSequenceError:
+            return False
+        except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
+            raise BusError(f"{bucket}/{key} could not be created ({type(error).__name__})") from error
+        return True
+
+    async def keys(self, bucket: str, prefix: str) -> list[str]:
+        """Return the keys of a bucket that begin with the prefix, sorted."""
+        try:
+            return sorted(key for key in await (await self.bucket(bucket)).keys() if key.startswith(prefix))
+        except nats.js.errors.NoKeysError:
+            return []
+
+    async def api(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request of the JetStream API and return its answer.
+
+        Raises:
+            BusError: If the bus does not answer or answers with an error.
+        """
+        try:
+            answer = await self.client.request(
+                f"$JS.API.{subject}",
+                b"" if body is None else json.dumps(body).encode(),
+                timeout=PUBLISH_TIMEOUT_S,
+            )
+        except (nats.errors.Error, TimeoutError) as error:
+            raise BusError(f"JetStream did not answer {subject} ({type(error).__name__})") from error
+        values: dict[str, Any] = json.loads(answer.data)
+        if fault := values.get("error"):
+            raise BusError(f"JetStream refused {subject}: {fault.get('description')} ({fault.get('err_code')})")
+        return values
+
+
+@asynccontextmanager
+async def connect(settings: ServiceSettings, *, name: str, health: Health | None = None) -> AsyncIterator[Bus]:
+    """Connect to NATS, make sure that streams and buckets exist, and drain at the end.
+
+    Raises:
+        DependencyError: If NATS is not reachable, refuses the user or has no JetStream.
+    """
+    log = get_logger()
+
+    async def on_disconnected() -> None:
+        BUS_CONNECTED.set(0)
+        if health:
+            health.fail("bus", "disconnected from NATS")
+        log.warning("bus_disconnected")
+
+    async def on_reconnected() -> None:
+        BUS_CONNECTED.set(1)
+        if health:
+            health.hold("bus")
+        log.info("bus_reconnected")
+
+    errors = 0
+
+    async def on_error(error: Exception) -> None:
+        nonlocal errors
+        errors += 1
+        if (
+            errors % 20 == 1
+        ):  # one of a series tells enough: a client that reconnects meets the same one again and again
+            log.warning("bus_error", reason=f"{type(error).__name__}: {error}")
+
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            client = await nats.connect(
+                settings.nats_url,
+                name=f"breakwater-{name}-{settings.instance}",
+                user=settings.nats_user,
+                password=settings.nats_password.get_secret_value() if settings.nats_password else None,
+                connect_timeout=2,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.25,
+                ping_interval=10,
+                max_outstanding_pings=2,
+                pending_size=64 << 20,
+                disconnected_cb=on_disconnected,
+                reconnected_cb=on_reconnected,
+                error_cb=on_error,
+            )
+    except (nats.errors.Error, TimeoutError, OSError) as error:
+        raise DependencyError(
+            f"NATS is not reachable at {redacted(settings.nats_url)} ({type(error).__name__}); "
+            "start it or correct NATS_URL"
+        ) from error
+    BUS_CONNECTED.set(1)
+    bus = Bus(client, settings.run_id)
+    try:
+        await ensure_streams(bus)
+        yield bus
+    finally:
+        with suppress(nats.errors.Error, TimeoutError):
+            await asyncio.wait_for(client.flush(), 2)
+        await client.close()
+
+
+def redacted(url: str) -> str:
+    """Return the URL without user and password."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
+async def ensure_streams(bus: Bus, streams: Iterable[StreamSpecification] = subjects.STREAMS) -> None:
+    """Create the streams and buckets that are missing; existing ones are left as an operator may have set them.
+
+    Raises:
+        DependencyError: If JetStream is off or refuses.
+    """
+    try:
+        present = set(await _stream_names(bus))
+        for stream in streams:
+            if stream.name not in present:
+                await _create(bus, stream.name, stream_body(stream))
+        for bucket in subjects.BUCKETS:
+            if f"KV_{bucket}" not in present:
+                await _create(bus, f"KV_{bucket}", bucket_body(bucket))
+    except BusError as error:
+        raise DependencyError(f"{error}; NATS must run with JetStream and room for the streams") from error
+
+
+async def _stream_names(bus: Bus) -> list[str]:
+    names = (await bus.api("STREAM.NAMES", {"offset": 0})).get("streams")
+    return list(names or ())
+
+
+async def _create(bus: Bus, name: str, body: dict[str, Any]) -> None:
+    try:
+        await bus.api(f"STREAM.CREATE.{name}", body)
+    except BusError:
+        if name not in await _stream_names(bus):  # somebody else made it in the meantime, with the same settings
+            raise
+
+
+def stream_body(stream: StreamSpecification) -> dict[str, Any]:
+    """Return the JetStream configuration of a stream."""
+    body: dict[str, Any] = {
+        "name": stream.name,
+        "subjects": list(stream.subjects),
+        "storage": "file",
+        "retention": "limits",
+        "discard": "old",
+        "num_replicas": 1,
+        "max_age": round(stream.max_age_s * NANOSECONDS),
+        "max_bytes": stream.max_bytes,
+        "duplicate_window": 120 * NANOSECONDS,
+        "allow_direct": True,
+    }
+    if not stream.survives_power_cut:
+        body["persist_mode"] = "async"
+    return body
+
+
+def bucket_body(bucket: str) -> dict[str, Any]:
+    """Return the JetStream configuration of a key-value bucket's stream."""
+    return {
+        "name": f"KV_{bucket}",
+        "subjects": [f"$KV.{bucket}.>"],
+        "storage": "file",
+        "retention": "limits",
+        "discard": "new",
+        "num_replicas": 1,
+        "max_msgs_per_subject": 1,
+        "max_bytes": subjects.GIBIBYTE // 4,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "allow_direct": True,
+    }

@@ -1,0 +1,31 @@
+"""Failures of a service's surroundings, each with the exit code that tells an operator which kind it was."""
+
+from breakwater_core.errors import BreakwaterError, InvalidInputError, TransientError
+
+EXIT_DRAINED = 0
+EXIT_FAILED = 1
+EXIT_BAD_SETTINGS = 2
+EXIT_DEPENDENCY = 3
+
+
+class DependencyError(TransientError):
+    """Something the service cannot run without is absent; the message names it and how to mend it."""
+
+
+class SettingsError(InvalidInputError):
+    """The environment or a configuration file is wrong; the message names the setting."""
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Return the process exit code that the failure calls for."""
+    if isinstance(error, DependencyError):
+        return EXIT_DEPENDENCY
+    if isinstance(error, InvalidInputError):
+        return EXIT_BAD_SETTINGS
+    return EXIT_FAILED
+
+
+def explain(error: BaseException) -> str:
+    """Return one line for a person: our own errors speak for themselves, others are named by their type."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, BreakwaterError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,61 @@
+"""JSON logs on standard error: one object a line, an event name in the past tense, facts as fields, no secrets."""
+
+import logging
+import re
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+_SECRET_NAME = re.compile(r"secret|password|token|api_key|signature|authorization", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]+):([^/@\s]+)@")
+
+
+def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Blank the fields whose name promises a secret, and passwords inside URLs."""
+    for name, value in event.items():
+        if _SECRET_NAME.search(name) and value is not None:
+            event[name] = "[redacted]"
+        elif isinstance(value, str) and "://" in value:
+            event[name] = _URL_PASSWORD.sub(r"\1:[redacted]@", value)
+    return event
+
+
+def configure_logs(*, service: str, run_id: str, instance: str, level: str) -> None:
+    """Set structlog and the standard library's logging to write JSON to standard error."""
+    number = getattr(logging, level.upper())
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        redact,
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer(default=str)],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(default=str),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    # Client libraries log whole requests, keys included, below WARNING.
+    root.setLevel(max(number, logging.WARNING))
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(service=service, run_id=run_id, instance=instance)
+
+
+def get_logger() -> Any:
+    """Return a logger whose lines carry the ids bound for the message in hand."""
+    return structlog.get_logger()

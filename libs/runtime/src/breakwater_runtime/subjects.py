@@ -1,0 +1,98 @@
+"""Every subject, stream and key-value bucket of the bus; docs/messages.md lists them with their payloads."""
+
+from dataclasses import dataclass
+
+VENUE = "bybit"
+INTENT_PARTITIONS = 32
+"""Partitions of the intents: the largest number of symbols times accounts that can be in hand at once."""
+
+GIBIBYTE = 1 << 30
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpecification:
+    """One JetStream stream.
+
+    Attributes:
+        name: Stream name; equals the first token of its subjects in capitals.
+        subjects: What it stores.
+        max_age_s: Messages older than this are dropped.
+        max_bytes: The oldest messages are dropped beyond this size.
+        survives_power_cut: True: a message is on disk before it is acknowledged (the server's `sync_interval: always`).
+            False: the server may acknowledge first and write a little later.
+    """
+
+    name: str
+    subjects: tuple[str, ...]
+    max_age_s: float
+    max_bytes: int
+    survives_power_cut: bool
+
+
+MARKET_STREAM = StreamSpecification("MD", ("md.>",), 3 * DAY_S, 2 * GIBIBYTE, survives_power_cut=False)
+INTENT_STREAM = StreamSpecification("INTENT", ("intent.>",), 30 * DAY_S, GIBIBYTE // 4, survives_power_cut=True)
+ORDER_STREAM = StreamSpecification("ORDER", ("order.>",), 90 * DAY_S, GIBIBYTE // 2, survives_power_cut=True)
+FILL_STREAM = StreamSpecification("FILL", ("fill.>",), 90 * DAY_S, GIBIBYTE // 2, survives_power_cut=True)
+ACCOUNT_STREAM = StreamSpecification("ACCOUNT", ("account.>",), 90 * DAY_S, GIBIBYTE // 4, survives_power_cut=True)
+PERFORMANCE_STREAM = StreamSpecification(
+    "PERFORMANCE", ("performance.>",), 365 * DAY_S, GIBIBYTE // 8, survives_power_cut=True
+)
+ALERT_STREAM = StreamSpecification("ALERT", ("alert.>",), 90 * DAY_S, GIBIBYTE // 8, survives_power_cut=True)
+DEAD_STREAM = StreamSpecification("DEAD", ("dead.>",), 365 * DAY_S, GIBIBYTE // 8, survives_power_cut=True)
+
+STREAMS = (
+    MARKET_STREAM,
+    INTENT_STREAM,
+    ORDER_STREAM,
+    FILL_STREAM,
+    ACCOUNT_STREAM,
+    PERFORMANCE_STREAM,
+    ALERT_STREAM,
+    DEAD_STREAM,
+)
+
+CHECKPOINT_BUCKET = "checkpoint"
+"""`progress.<run>.<participant>`: last finished window; `signal.<run>.<instance>`: state of signal."""
+INTENTS_BUCKET = "intents"
+"""`<order link id of child 0>`: what was decided, sent and seen of one intent."""
+ACCOUNT_BUCKET = "account"
+"""`day_open.<run>.<account>.<day>`: equity at the day's open; `cursor.<run>.<account>`: how far fills were read."""
+CONTROL_BUCKET = "control"
+"""`halt`, `epoch`: who may enter."""
+BUCKETS = (CHECKPOINT_BUCKET, INTENTS_BUCKET, ACCOUNT_BUCKET, CONTROL_BUCKET)
+
+
+def trades(symbol: str) -> str:
+    """Subject of a symbol's trades."""
+    return f"md.trades.{VENUE}.{symbol}"
+
+
+def daily_bars(symbol: str) -> str:
+    """Subject of a symbol's daily bars."""
+    return f"md.bars.1d.{VENUE}.{symbol}"
+
+
+def clock() -> str:
+    """Subject of the run's clock."""
+    return f"md.clock.{VENUE}"
+
+
+def progress_key(run_id: str, participant: str) -> str:
+    """Key in the checkpoint bucket that tells how far a participant of the lock-step is."""
+    return f"progress.{run_id}.{participant}"
+
+
+def signal_state_key(run_id: str, instance: str) -> str:
+    """Key in the checkpoint bucket that holds the state of one signal process."""
+    return f"signal.{run_id}.{instance}"
+
+
+def day_open_key(run_id: str, account: str, day: str) -> str:
+    """Key in the account bucket that holds the equity at a day's open."""
+    return f"day_open.{run_id}.{account}.{day}"
+
+
+def cursor_key(run_id: str, account: str) -> str:
+    """Key in the account bucket that tells how far the executions of an account were read."""
+    return f"cursor.{run_id}.{account}"
