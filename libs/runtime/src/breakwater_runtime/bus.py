@@ -326,6 +326,7 @@ def bucket_body(bucket: str) -> dict[str, Any]:
         "num_replicas": 1,
         "max_msgs_per_subject": 1,
         "max_bytes": subjects.GIBIBYTE // 4,
+        "max_age": round(subjects.BUCKET_MAX_AGE_S.get(bucket, 0) * NANOSECONDS),
         "allow_rollup_hdrs": True,
         "deny_delete": True,
         "allow_direct": True,

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import nats.errors
@@ -24,6 +25,13 @@ NEW_ONLY = -1
 """Start sequence: only messages that are stored from now on."""
 LAST_PER_SUBJECT = -2
 """Start sequence: the newest message of each subject, then all that follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Start: the first message stored at or after this wall-clock time, milliseconds since 1970-01-01T00:00Z."""
+
+    time_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class StreamReader:
         name: str,
         stream: str,
         filters: Sequence[str],
-        start: int,
+        start: int | Since,
         handle: Callable[[Delivery], None],
     ) -> None:
         """Read `filters` of `stream` from sequence `start` (or a constant above); `handle` must not block."""
@@ -123,6 +131,9 @@ class StreamReader:
     def _policy(self) -> dict[str, Any]:
         if self._delivered:
             return {"deliver_policy": "by_start_sequence", "opt_start_seq": self._delivered + 1}
+        if isinstance(self._start, Since):
+            moment = datetime.fromtimestamp(self._start.time_ms / 1000, tz=UTC)
+            return {"deliver_policy": "by_start_time", "opt_start_time": moment.isoformat().replace("+00:00", "Z")}
         if self._start == NEW_ONLY:
             return {"deliver_policy": "new"}
         if self._start == LAST_PER_SUBJECT:
@@ -176,7 +187,7 @@ async def read_stream(
     name: str,
     stream: str,
     filters: Sequence[str],
-    start: int,
+    start: int | Since,
     handle: Callable[[Delivery], None],
 ) -> AsyncIterator[StreamReader]:
     """Run a reader while the context is open; what the handler raised is raised when the context is left."""

@@ -60,7 +60,11 @@ ACCOUNT_BUCKET = "account"
 """`day_open.<run>.<account>.<day>`: equity at the day's open; `cursor.<run>.<account>`: how far fills were read."""
 CONTROL_BUCKET = "control"
 """`halt`, `epoch`: who may enter."""
-BUCKETS = (CHECKPOINT_BUCKET, INTENTS_BUCKET, ACCOUNT_BUCKET, CONTROL_BUCKET)
+NOTIFIED_BUCKET = "notified"
+"""`event.<hash>`: the message that tells of an event; `message.<id>`: how far that message got."""
+BUCKETS = (CHECKPOINT_BUCKET, INTENTS_BUCKET, ACCOUNT_BUCKET, CONTROL_BUCKET, NOTIFIED_BUCKET)
+BUCKET_MAX_AGE_S = {NOTIFIED_BUCKET: 7 * DAY_S}
+"""Entries of these buckets are dropped after so many seconds; those of the others never are."""
 
 
 def trades(symbol: str) -> str:

@@ -1,0 +1,56 @@
+# Every command that we use. `make help` lists them. `uv` is brought along if it is missing.
+
+UV := $(shell command -v uv 2>/dev/null || echo .uv-bin/bin/uv)
+RUN := $(UV) run --frozen
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-quick lint types imports proto proto-check bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
+
+.uv-bin/bin/uv:
+	$(PYTHON) -m venv .uv-bin
+	.uv-bin/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+setup: $(UV)  ## install everything into .venv
+	$(UV) sync --frozen --quiet
+
+demo: setup  ## trade a synthetic market through all services; results in var/demo
+	$(RUN) breakwater demo --out var/demo
+
+test: setup  ## all tests
+	$(RUN) pytest
+
+test-quick: setup  ## the tests that take less than ten seconds each
+	$(RUN) pytest -m "not slow"
+
+lint: setup  ## style, formatting, types, import rules, protobuf drift
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(MAKE) --no-print-directory types imports proto-check
+
+types: setup  ## mypy --strict
+	$(RUN) mypy $(wildcard libs/*/src services/*/src tools/*/src)
+
+imports: setup  ## the import rules of pyproject.toml
+	$(RUN) lint-imports
+
+proto: setup  ## generate the message classes from proto/
+	$(RUN) python -m grpc_tools.protoc -Iproto --python_out=libs/contracts/src --pyi_out=libs/contracts/src \
+	  $$(find proto -name '*.proto' | sort)
+
+proto-check: setup  ## fail if the committed message classes are not those of proto/
+	@scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	$(RUN) python -m grpc_tools.protoc -Iproto --python_out="$$scratch" --pyi_out="$$scratch" \
+	  $$(find proto -name '*.proto' | sort) && \
+	for file in $$(cd "$$scratch" && find . -type f); do \
+	  cmp -s "$$scratch/$$file" "libs/contracts/src/$$file" || { echo "$$file is not what proto/ gives: make proto"; exit 1; }; \
+	done && echo "generated message classes match proto/"
+
+bench: setup  ## print the figures of bench/
+	$(RUN) python -m bench
+
+clean:  ## remove what runs and builds leave behind
+	rm -rf var .venv .uv-bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

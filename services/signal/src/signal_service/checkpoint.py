@@ -1,0 +1,39 @@
+"""What signal writes down so that a restart goes on exactly where it was."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """State after a message (live) or a window (replay).
+
+    Attributes:
+        strategy_version: Configuration that the state was made under; another one starts afresh.
+        market_sequence: Stream sequence in MD from which to read again.
+        window: Last replay window that is done; 0 when live.
+        strategy: `PortfolioStrategy.snapshot()`.
+    """
+
+    strategy_version: str
+    market_sequence: int
+    window: int
+    strategy: dict[str, Any]
+
+    def encode(self) -> bytes:
+        """Return the entry's value."""
+        return json.dumps(
+            {
+                "strategy_version": self.strategy_version,
+                "market_sequence": self.market_sequence,
+                "window": self.window,
+                "strategy": self.strategy,
+            },
+            separators=(",", ":"),
+        ).encode()
+
+    @classmethod
+    def decode(cls, value: bytes) -> Self:
+        """Return the checkpoint that an entry holds."""
+        return cls(**json.loads(value))

@@ -1,0 +1,211 @@
+"""One message in, intents out. Decisions come from `breakwater_core`; this class only moves messages.
+
+Live, a decision is published as soon as the trade that caused it has arrived. In replay the clock's windows rule: all
+decisions of a window are made in event time, each after the outcome of the one before is known.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from breakwater_core.config import BreakwaterConfig
+from breakwater_core.events import Intent, OrderEvent
+from breakwater_core.market import LIVE_RUN_ID, Clock, ClockKind, DailyBar, TradeBatch
+from breakwater_core.portfolio import Decision, PortfolioStrategy
+from breakwater_runtime import subjects
+from breakwater_runtime.bus import Bus
+from breakwater_runtime.logs import get_logger
+from signal_service.checkpoint import Checkpoint
+from signal_service.intents import IntentFactory, OutcomeBook
+from signal_service.metrics import (
+    DECISION_TIME,
+    DISTANCE,
+    INTENTS,
+    LATEST_MARKET_TIME,
+    TICK_TO_INTENT,
+    TRADABLE,
+    TRADES,
+    WINDOWS,
+)
+
+_STATUS_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class MarketMessage:
+    """A decoded message of the market data, with its stream sequence and when it was taken from the bus."""
+
+    value: TradeBatch | DailyBar | Clock
+    sequence: int
+    received_at: float
+
+
+class SignalHandler:
+    """Feeds the strategy and publishes what it decides."""
+
+    def __init__(self, bus: Bus, config: BreakwaterConfig, *, instance: str, tasks: asyncio.TaskGroup) -> None:
+        """Decide for the configuration's symbols; live publishes run as tasks of the group."""
+        self._bus = bus
+        self._config = config
+        self._session = config.session.session()
+        self._instance = instance
+        self._tasks = tasks
+        self._live = bus.run_id == LIVE_RUN_ID
+        self._strategy = PortfolioStrategy(config, config.portfolio.symbols)
+        self._factory = IntentFactory(bus.run_id, config, len(config.portfolio.symbols))
+        self._book = OutcomeBook()
+        self._waiting: dict[str, tuple[Intent, ...]] = {}
+        self._closed = asyncio.Event()
+        self._window_starts: dict[int, int] = {}
+        self._done_window = -1
+        self._safe_sequence = 0  # everything up to here is decided upon and need not be read again
+        self._status_at = 0.0
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint of the same configuration."""
+        self._strategy.restore(checkpoint.strategy)
+        self._done_window = checkpoint.window
+        self._safe_sequence = checkpoint.market_sequence - 1
+
+    # -- order events ----------------------------------------------------------------------------------------------
+
+    def order_event(self, event: OrderEvent) -> None:
+        """Take an order event; live, its outcome reaches the strategy at once."""
+        if not self._book.add(event):
+            return
+        self._closed.set()
+        if self._live and (intents := self._waiting.get(event.intent_id)):
+            self._apply(intents)
+
+    def _apply(self, intents: tuple[Intent, ...]) -> None:
+        outcome = self._book.outcome(intents)
+        if outcome is None:
+            return
+        for intent in intents:
+            self._waiting.pop(intent.intent_id, None)
+        self._strategy.apply_outcome(
+            outcome.symbol,
+            outcome.day,
+            outcome.leg,
+            outcome.attempt,
+            position_side=outcome.position_side,
+            average_price=outcome.average_price,
+            at_ms=outcome.at_ms,
+        )
+
+    # -- market data -----------------------------------------------------------------------------------------------
+
+    async def market_message(self, message: MarketMessage) -> None:
+        """Take one message of the market data and publish what follows from it."""
+        value = message.value
+        if isinstance(value, TradeBatch):
+            await self._trades(value, message)
+        elif isinstance(value, DailyBar):
+            self._strategy.feed_bar(value)
+        else:
+            await self._clock(value, message)
+        if self._live and self._strategy.buffered_from_ms is None:
+            self._safe_sequence = message.sequence
+
+    def mark_gap(self, symbol: str | None = None) -> None:
+        """Take note that market data is missing before what comes next: of one symbol, or of all."""
+        for name in self._config.portfolio.symbols if symbol is None else (symbol,):
+            self._strategy.mark_gap(name)
+
+    async def _trades(self, batch: TradeBatch, message: MarketMessage) -> None:
+        if batch.symbol not in self._config.portfolio.symbols or not len(batch):
+            return
+        if not self._live:
+            if batch.window <= self._done_window:
+                return
+            self._window_starts.setdefault(batch.window, message.sequence)
+        TRADES.inc(len(batch))
+        self._strategy.feed_trades(batch)
+        if self._live:
+            self._strategy.advance(int(batch.times_ms[-1]) + 1)
+            self._decide_live(message.received_at)
+
+    async def _clock(self, clock: Clock, message: MarketMessage) -> None:
+        LATEST_MARKET_TIME.set(clock.now_ms / 1000)
+        if clock.kind is ClockKind.DAY_OPENED:
+            self._book.forget_before(clock.day)
+        elif self._live:
+            self._strategy.advance(clock.now_ms)
+            self._decide_live(message.received_at)
+        elif clock.kind is ClockKind.ADVANCED and clock.window > self._done_window:
+            self._strategy.advance(clock.now_ms)
+            while decisions := self._strategy.next_decisions():
+                await self._decide_in_step(decisions, message.received_at)
+            await self._window_done(clock, message)
+        self._show_status()
+
+    def _decide_live(self, received_at: float) -> None:
+        while decisions := self._strategy.next_decisions():
+            for decision in decisions:
+                intents = self._factory.intents(decision)
+                for intent in intents:
+                    self._waiting[intent.intent_id] = intents
+                    self._tasks.create_task(self._publish(intent, received_at), name=f"publish-{intent.intent_id}")
+
+    async def _decide_in_step(self, decisions: tuple[Decision, ...], received_at: float) -> None:
+        groups = [self._factory.intents(decision) for decision in decisions]
+        await asyncio.gather(*(self._publish(intent, received_at) for group in groups for intent in group))
+        await self._until_closed(intent for group in groups for intent in group)
+        for group in groups:
+            self._apply(group)
+
+    async def _publish(self, intent: Intent, received_at: float) -> None:
+        await self._bus.publish_persistently(intent)
+        INTENTS.labels(intent.leg.value).inc()
+        DECISION_TIME.observe(time.monotonic() - received_at)
+        if self._live:
+            TICK_TO_INTENT.observe(max(0.0, time.time() - intent.trigger_time_ms / 1000))
+        get_logger().info(
+            "intent_published",
+            intent_id=intent.intent_id,
+            side=intent.side.value,
+            trigger_price=intent.trigger_price,
+            target_price=intent.target_price,
+            trigger_time_ms=intent.trigger_time_ms,
+        )
+
+    async def _until_closed(self, intents: Iterable[Intent]) -> None:
+        for intent in intents:
+            while not self._book.is_closed(intent.intent_id):
+                self._closed.clear()
+                await self._closed.wait()
+
+    async def _window_done(self, clock: Clock, message: MarketMessage) -> None:
+        resume_at = self._window_starts.get(clock.window + 1, message.sequence)
+        self._done_window = clock.window
+        for window in [number for number in self._window_starts if number <= clock.window]:
+            del self._window_starts[window]
+        WINDOWS.inc()
+        progress = subjects.progress_key(self._bus.run_id, "signal")
+        await self._write_checkpoint(resume_at)
+        await self._bus.write(subjects.CHECKPOINT_BUCKET, progress, str(clock.window).encode())
+
+    # -- checkpoints and status ------------------------------------------------------------------------------------
+
+    async def checkpoint_live(self) -> None:
+        """Write down the state after the last message; live only."""
+        if self._safe_sequence:
+            await self._write_checkpoint(self._safe_sequence + 1)
+
+    async def _write_checkpoint(self, market_sequence: int) -> None:
+        checkpoint = Checkpoint(
+            self._config.version, market_sequence, max(0, self._done_window), self._strategy.snapshot()
+        )
+        key = subjects.signal_state_key(self._bus.run_id, self._instance)
+        await self._bus.write(subjects.CHECKPOINT_BUCKET, key, checkpoint.encode())
+
+    def _show_status(self) -> None:
+        now = time.monotonic()
+        if now - self._status_at < _STATUS_INTERVAL_S:
+            return
+        self._status_at = now
+        for symbol, distance in self._strategy.distances().items():
+            DISTANCE.labels(symbol).set(distance)
+        for symbol, status in self._strategy.status().items():
+            TRADABLE.labels(symbol).set(0 if status.blocked_reason else 1)

@@ -1,0 +1,22 @@
+"""Metrics of signal."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+INTENTS = Counter("breakwater_signal_intents_total", "Intents published, by the leg that they decide.", ["leg"])
+TRADES = Counter("breakwater_signal_trades_total", "Trades that the strategy has seen.")
+TICK_TO_INTENT = Histogram(
+    "breakwater_signal_tick_to_intent_seconds",
+    "Live: venue time of the triggering trade until the bus has acknowledged the intent.",
+    buckets=(0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+)
+DECISION_TIME = Histogram(
+    "breakwater_signal_decision_seconds",
+    "Market data taken from the bus until the bus has acknowledged the intent that it caused.",
+    buckets=(0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.25, 1, 5),
+)
+DISTANCE = Gauge(
+    "breakwater_signal_distance_ratio", "Distance of the price to the nearest target, share of it.", ["symbol"]
+)
+TRADABLE = Gauge("breakwater_signal_tradable", "1 if the symbol may be entered today.", ["symbol"])
+WINDOWS = Counter("breakwater_signal_windows_total", "Replay windows decided.")
+LATEST_MARKET_TIME = Gauge("breakwater_signal_market_time_seconds", "Venue time of the newest clock, Unix seconds.")

