@@ -24,7 +24,7 @@ from breakwater_runtime.metrics import BUS_CONNECTED, DEAD_LETTERS, PUBLISH_TIME
 from breakwater_runtime.settings import ServiceSettings
 from breakwater_runtime.subjects import StreamSpecification
 
-PUBLISH_TIMEOUT_S = 5.0
+PUBLISH_TIMEOUT_S = 2.0
 CONNECT_TIMEOUT_S = 10.0
 NANOSECONDS = 1_000_000_000
 
@@ -79,7 +79,7 @@ class Bus:
                 pending.append(
                     await self.jetstream.publish_async(message.subject, message.payload, headers=headers, wait_stall=30)
                 )
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S * 6):
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S * 15):
                 for acknowledgement in await asyncio.gather(*pending):
                     PUBLISHED.labels(acknowledgement.stream).inc()
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:

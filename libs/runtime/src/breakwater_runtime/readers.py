@@ -68,7 +68,7 @@ class StreamReader:
         self._expected = 1
         self._last_sign = 0.0
         self._subscription: Subscription | None = None
-        self.failure: BaseException | None = None
+        self._failure: Exception | None = None
 
     @property
     def sequence(self) -> int:
@@ -81,8 +81,8 @@ class StreamReader:
             await self._attach("start")
             while True:
                 await asyncio.sleep(HEARTBEAT_S / 2)
-                if self.failure is not None:
-                    raise self.failure
+                if self._failure is not None:
+                    raise self._failure
                 if asyncio.get_running_loop().time() - self._last_sign > 3 * HEARTBEAT_S:
                     await self._attach("silence")
         finally:
@@ -145,7 +145,7 @@ class StreamReader:
         if subscription is not None:
             with suppress(nats.errors.Error):
                 await subscription.unsubscribe()
-            with suppress(BusError):
+            with suppress(BusError, TimeoutError):
                 await asyncio.wait_for(self._bus.api(f"CONSUMER.DELETE.{self._stream}.{self._consumer}"), 1)
 
     async def _received(self, message: Msg) -> None:
@@ -157,7 +157,7 @@ class StreamReader:
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>
         parts = message.reply.split(".")
         sequence, count = int(parts[-4]), int(parts[-3])
-        if parts[-6] != self._consumer or self.failure is not None:
+        if parts[-6] != self._consumer or self._failure is not None:
             return
         if count != self._expected:
             self._last_sign = float("-inf")  # a message was lost on the way: the watchdog sets up anew
@@ -166,7 +166,7 @@ class StreamReader:
         try:
             self._handle(Delivery(message.subject, message.data, sequence))
         except Exception as error:  # noqa: BLE001  # handed to run(), which raises it in the owner's task
-            self.failure = error
+            self._failure = error
             return
         self._delivered = sequence
 
@@ -190,16 +190,14 @@ async def read_stream(
     start: int | Since,
     handle: Callable[[Delivery], None],
 ) -> AsyncIterator[StreamReader]:
-    """Run a reader while the context is open; what the handler raised is raised when the context is left."""
+    """Run a reader while the context is open; what its handler raises ends the context, as in a task group."""
     reader = StreamReader(bus, name=name, stream=stream, filters=filters, start=start, handle=handle)
-    task = asyncio.create_task(reader.run(), name=f"reader-{name}")
-    try:
-        yield reader
-        if task.done() and not task.cancelled() and (error := task.exception()):
-            raise error
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(reader.run(), name=f"reader-{name}")
+        try:
+            yield reader
+        finally:
+            task.cancel()
 
 
 async def wait_for_value(bus: Bus, bucket: str, key: str, accept: Callable[[bytes], bool]) -> bytes:

@@ -7,6 +7,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from breakwater_cli.nats_process import NatsProcess
 from breakwater_core.errors import PermanentError, TransientError
 from breakwater_core.events import Fill, FillKind, Side
 from breakwater_core.market import Clock, ClockKind, TradeBatch
@@ -148,7 +149,7 @@ async def test_messages_of_another_run_are_passed_over(bus: Bus) -> None:
     assert seen == ["exec-2"]
 
 
-async def test_consumer_and_reader_survive_a_killed_server(bus: Bus, nats_server: object) -> None:
+async def test_consumer_and_reader_survive_a_killed_server(bus: Bus, nats_server: NatsProcess) -> None:
     server = nats_server
     handled: list[str] = []
     read: list[int] = []
@@ -165,8 +166,8 @@ async def test_consumer_and_reader_survive_a_killed_server(bus: Bus, nats_server
         await bus.publish(batch(1))
         while not (handled and read):
             await asyncio.sleep(0.01)
-        server.kill()  # type: ignore[attr-defined]
-        server.start()  # type: ignore[attr-defined]
+        server.kill()
+        server.start()
         await bus.publish_persistently(fill(1))
         await bus.publish_persistently(batch(2))
         while not (len(handled) >= 2 and len(read) >= 2):

@@ -11,7 +11,7 @@ from breakwater_runtime import codec, subjects
 from breakwater_runtime.bus import Bus, BusError
 from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.logs import get_logger
-from breakwater_runtime.readers import Delivery, Since, StreamReader, read_stream
+from breakwater_runtime.readers import Delivery, Since, read_stream
 from breakwater_runtime.service import Service, open_service
 from signal_service.checkpoint import Checkpoint
 from signal_service.handler import MarketMessage, SignalHandler
@@ -93,7 +93,7 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
                 filters=["order.>"],
                 start=orders_from,
                 handle=inbox.order_event,
-            ) as orders,
+            ),
             read_stream(
                 bus,
                 name="signal-market",
@@ -101,11 +101,10 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
                 filters=_filters(config),
                 start=market_from,
                 handle=inbox.market_data,
-            ) as market_data,
+            ),
         ):
             working = [
                 tasks.create_task(inbox.work(), name="work"),
-                tasks.create_task(_check_readers(orders, market_data), name="check-readers"),
             ]
             if live:
                 working.append(tasks.create_task(_checkpoints(handler, settings), name="checkpoints"))
@@ -144,15 +143,6 @@ async def _resume(bus: Bus, settings: SignalSettings, config: BreakwaterConfig, 
         handler.mark_gap()
     get_logger().info("resumed", window=checkpoint.window, market_sequence=checkpoint.market_sequence)
     return checkpoint.market_sequence
-
-
-async def _check_readers(*readers: StreamReader) -> None:
-    """Raise what a reader's handler raised: a message that cannot be read must stop the service, not be passed over."""
-    while True:
-        for reader in readers:
-            if reader.failure is not None:
-                raise reader.failure
-        await asyncio.sleep(0.5)
 
 
 async def _checkpoints(handler: SignalHandler, settings: SignalSettings) -> None:

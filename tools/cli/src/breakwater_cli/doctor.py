@@ -146,9 +146,9 @@ async def _permissions(client: BybitClient) -> Finding:
 
 async def _expiry(client: BybitClient) -> Finding:
     information = await client.key_information()
-    if information.expires_at is None:
+    if information.expires_at_ms is None:
         return Finding("key expiry", passed=True, detail="does not expire")
-    days = (information.expires_at - datetime.now(UTC)).days
+    days = (datetime.fromtimestamp(information.expires_at_ms / 1000, tz=UTC) - datetime.now(UTC)).days
     return Finding("key expiry", days >= FEW_DAYS_LEFT, f"{days} days left", "renew the key or bind it to an address")
 
 

@@ -151,8 +151,9 @@ class ProcessGroup:
         for child in running:
             child.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + timeout_s
-        while any(child.process.poll() is None for child in running) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        for child in running:
+            while child.process.poll() is None and time.monotonic() < deadline:  # noqa: ASYNC110  # no event to await
+                await asyncio.sleep(0.02)
         for child in running:
             if child.process.poll() is None:
                 child.process.kill()

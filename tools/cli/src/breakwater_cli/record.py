@@ -28,7 +28,7 @@ def convert(files: list[str], config: BreakwaterConfig, output: Path) -> int:
     session = config.session.session()
     recording = open_recording(files, session=session, symbols=config.portfolio.symbols or None)
     trades = 0
-    with RecordingWriter(output, session=session) as writer:
+    with RecordingWriter(output) as writer:
         for symbol in recording.symbols:
             for start_ms, end_ms in recording.coverage[symbol].intervals:
                 writer.cover(symbol, start_ms, end_ms)
@@ -47,7 +47,6 @@ async def record_live(config: BreakwaterConfig, output: Path, *, exchange_url: s
     """
     if not config.portfolio.symbols:
         raise InvalidInputError('name the symbols to record: --set "portfolio.symbols=[BTCUSDT, ETHUSDT]"')
-    output.mkdir(parents=True, exist_ok=True)
     config_path = output / "config.json"
     write_config(config, config_path)
     nats = NatsProcess(output / ".bus")

@@ -54,15 +54,14 @@ async def up(request: UpRequest) -> None:
             executors=request.executors,
             drain_timeout_s=6.0,
         )
-        async with running(output / "logs", [plan.paper_exchange(_feed(request.recordings))]) as exchange:
-            async with running(output / "logs", _services(plan, request.reporter_port)) as services:
-                ports = {
-                    name: child.specification.http_port
-                    for group in (exchange, services)
-                    for name, child in group.children.items()
-                }
-                _announce(plan, ports, as_json=request.as_json)
-                await asyncio.Event().wait()
+        async with (
+            running(output / "logs", [plan.paper_exchange(_feed(request.recordings))]) as exchange,
+            running(output / "logs", _services(plan, request.reporter_port)) as services,
+        ):
+            children = exchange.children | services.children
+            ports = {name: child.specification.http_port for name, child in children.items()}
+            _announce(plan, ports, as_json=request.as_json)
+            await asyncio.Event().wait()
     finally:
         nats.stop()
 
