@@ -16,6 +16,7 @@ import typer
 
 from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.errors import exit_code_of, explain
+from breakwater_runtime.logs import configure_logs
 from breakwater_runtime.service import first_cause
 
 INTERRUPTED = 130
@@ -36,6 +37,7 @@ OutOption = Annotated[Path, typer.Option("--out", help="Folder for report.json, 
 
 def main() -> None:
     """Run the command and end with its exit code; failures are one line on standard error."""
+    configure_logs(service="breakwater", run_id="", instance="", level="error")
     try:
         app()
     except BaseExceptionGroup as group:
