@@ -204,8 +204,12 @@ async def connect(settings: ServiceSettings, *, name: str, health: Health | None
     """
     log = get_logger()
 
+    closing = False
+
     async def on_disconnected() -> None:
         BUS_CONNECTED.set(0)
+        if closing:
+            return
         if health:
             health.fail("bus", "disconnected from NATS")
         log.warning("bus_disconnected")
@@ -256,6 +260,7 @@ async def connect(settings: ServiceSettings, *, name: str, health: Health | None
     finally:
         with suppress(nats.errors.Error, TimeoutError):
             await asyncio.wait_for(client.flush(), 2)
+        closing = True
         await client.close()
 
 

@@ -1,7 +1,6 @@
 """What a person sees while a replay runs: a progress bar, positions, and each finished day."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -114,11 +113,6 @@ def day_line(row: dict[str, Any]) -> str:
     day_return = (Decimal(row["ror"]) - 1) * 100
     cumulative = (Decimal(row["cumulative"]) - 1) * 100
     return (
-        f"{row['day']}  {row['account']:<8} return {day_return:+7.2f} %   cumulative {cumulative:+8.2f} %   "
-        f"MDD {Decimal(row['mdd']) * 100:6.2f} %   equity {Decimal(row['equity']):,.2f} USDT"
+        f"{row['day']} {row['account']} {day_return:+7.2f} %  cumulative {cumulative:+8.2f} %  "
+        f"MDD {Decimal(row['mdd']) * 100:6.2f} %  equity {Decimal(row['equity']):,.2f}"
     )
-
-
-def fail(message: str) -> None:
-    """Print one line about what went wrong to standard error."""
-    sys.stderr.write(f"breakwater: {message}\n")

@@ -15,7 +15,7 @@ from breakwater_cli.completion import ProgressWatch, wait_for_end, wait_until_se
 from breakwater_cli.display import ReplayDisplay
 from breakwater_cli.nats_process import NatsProcess
 from breakwater_cli.processes import ProcessGroup
-from breakwater_cli.system import SystemPlan, all_services
+from breakwater_cli.system import SystemPlan
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.identities import replay_run_id
@@ -162,10 +162,15 @@ def finish_report(report: dict[str, Any], *, trades: int, wall_seconds: float) -
 async def _run(plan: SystemPlan, prepared: PreparedReplay, started: float) -> tuple[int, float]:
     request = prepared.request
     values = plan.replay_values(speed=request.speed, first_day=prepared.first_day, last_day=prepared.last_day)
-    specifications = all_services(plan, plan.market_data(values))
+    services = [*plan.workers(), plan.market_data(values)]
+    logs = plan.directory / "logs"
     watch = ProgressWatch()
     settings = ServiceSettings(nats_url=plan.nats_url, run_id=plan.run_id)
-    async with running(plan.directory / "logs", specifications) as group, connect(settings, name="cli") as bus:
+    async with (
+        running(logs, [plan.paper_exchange()]),
+        running(logs, services) as group,
+        connect(settings, name="cli") as bus,
+    ):
         reporter_port = group.children["reporter"].specification.http_port
         display = ReplayDisplay(
             watch=watch,

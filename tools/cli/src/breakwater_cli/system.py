@@ -1,7 +1,7 @@
 """Which processes make up a system, and the environment of each: replay, and real time against the paper exchange."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -144,8 +144,3 @@ def account_key(account: str) -> str:
 def account_secret(account: str) -> str:
     """Return the API secret of a paper account."""
     return f"{PAPER_SECRET}-{account}"
-
-
-def all_services(plan: SystemPlan, market_data: ProcessSpecification) -> Sequence[ProcessSpecification]:
-    """Return every process of a paper system in the order of their start."""
-    return [plan.paper_exchange(), *plan.workers(), market_data]
