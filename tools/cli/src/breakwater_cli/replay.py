@@ -1,6 +1,7 @@
 """The replay of a recording through all services as processes, from start to report."""
 
 import asyncio
+import json
 import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -58,6 +59,7 @@ class PreparedReplay:
     run_id: str
     first_day: date
     last_day: date
+    first_prices: dict[str, float]
 
 
 def prepare(request: ReplayRequest) -> PreparedReplay:
@@ -78,7 +80,13 @@ def prepare(request: ReplayRequest) -> PreparedReplay:
     run_id = request.run_id or replay_run_id(
         fingerprint=recording.fingerprint, strategy_version=config.version, first_day=first_day, last_day=last_day
     )
-    return PreparedReplay(request, config, run_id, first_day, last_day)
+    return PreparedReplay(request, config, run_id, first_day, last_day, first_prices(recording))
+
+
+def first_prices(recording: Recording) -> dict[str, float]:
+    """Return each symbol's first recorded price, by which the paper exchange sets rules that it does not know."""
+    first = {symbol: recording.reader(symbol).peek(recording.last_ms + 1) for symbol in recording.symbols}
+    return {symbol: trade[1] for symbol, trade in first.items() if trade is not None}
 
 
 def check_speed(speed: str) -> None:
@@ -167,7 +175,7 @@ async def _run(plan: SystemPlan, prepared: PreparedReplay, started: float) -> tu
     watch = ProgressWatch()
     settings = ServiceSettings(nats_url=plan.nats_url, run_id=plan.run_id)
     async with (
-        running(logs, [plan.paper_exchange()]),
+        running(logs, [plan.paper_exchange({"REFERENCE_PRICES": json.dumps(prepared.first_prices)})]),
         running(logs, services) as group,
         connect(settings, name="cli") as bus,
     ):
