@@ -3,7 +3,7 @@
 Money is `Decimal` with 50 significant digits, so that sums of fills never round.
 """
 
-from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 
 from breakwater_core.errors import InvalidInputError
 
@@ -41,9 +41,9 @@ def from_float(value: float) -> Decimal:
 
 def floor_to_step(value: Decimal, step: Decimal) -> Decimal:
     """Return the largest multiple of `step` that is not above `value`, for values at or above 0."""
-    return (value / step).to_integral_value(rounding=ROUND_DOWN) * step
+    return MONEY.multiply(MONEY.divide_int(value, step), step)
 
 
 def round_to_step(value: Decimal, step: Decimal) -> Decimal:
     """Return the multiple of `step` nearest to `value`."""
-    return (value / step).to_integral_value(rounding=ROUND_HALF_EVEN) * step
+    return MONEY.multiply(MONEY.divide(value, step).to_integral_value(rounding=ROUND_HALF_EVEN), step)

@@ -1,0 +1,253 @@
+"""The strategy on all symbols, merged in event time: feed data and the clock, take decisions one event at a time.
+
+The order of decisions is that of their event times, ties by symbol. An exit window takes the trades before it first
+and then decides all exits at once; trades at and after its opening are no entries. Nothing depends on how trades were
+cut into batches or how often the clock was advanced. Times are milliseconds UTC.
+
+    strategy.feed_bar(bar)
+    strategy.feed_trades(batch)
+    strategy.advance(now_ms)
+    while decisions := strategy.next_decisions():
+        ...  # act; in lock-step also apply_outcome before asking again
+"""
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from breakwater_core.config import BreakwaterConfig
+from breakwater_core.errors import InvalidInputError
+from breakwater_core.events import Leg, Side
+from breakwater_core.holding import Outcome
+from breakwater_core.market import DailyBar, TradeBatch
+from breakwater_core.strategy import Decision, SymbolStatus, SymbolStrategy
+
+__all__ = ["Decision", "PortfolioStrategy", "SymbolStatus"]
+
+SNAPSHOT_FORMAT = 1
+
+
+class PortfolioStrategy:
+    """The strategy on a set of symbols; it knows no accounts.
+
+    Args:
+        config: Settings of the run.
+        symbols: Venue symbols; their number is the portfolio's size.
+
+    Raises:
+        InvalidInputError: If no symbol is given, or one twice.
+    """
+
+    def __init__(self, config: BreakwaterConfig, symbols: Iterable[str]) -> None:
+        names = tuple(symbols)
+        if not names or len(set(names)) != len(names):
+            raise InvalidInputError(f"the portfolio needs one symbol or more, each named once; was given {names}")
+        self._config = config
+        self._session = config.session.session()
+        self._symbols = {name: SymbolStrategy(name, config, self._session) for name in sorted(names)}
+        self._ordered = tuple(self._symbols.values())
+        self._now_ms: int | None = None
+        self._day: date | None = None
+        self._exit_opens_ms = 0
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """Symbols of the portfolio, sorted."""
+        return tuple(self._symbols)
+
+    @property
+    def day(self) -> date | None:
+        """Day whose exit window has not opened yet; None before the first `advance`."""
+        return self._day
+
+    @property
+    def min_bars_needed(self) -> int:
+        """Number of complete closed days that must be known right before a day for it to be entered."""
+        return self._ordered[0].min_bars_needed
+
+    @property
+    def buffered_from_ms(self) -> int | None:
+        """Time of the oldest trade not decided upon, over all symbols; a restart must feed again from here on."""
+        return min((time for symbol in self._ordered if (time := symbol.buffered_from_ms) is not None), default=None)
+
+    def feed_trades(self, batch: TradeBatch) -> None:
+        """Buffer trades of one symbol, oldest first; those older than the newest one known are dropped as repeats.
+
+        Raises:
+            InvalidInputError: If the symbol is not in the portfolio, the columns differ in length or times fall.
+        """
+        self._symbol(batch.symbol).feed_trades(batch)
+
+    def feed_bar(self, bar: DailyBar) -> None:
+        """Take in a daily bar; the OPEN bar of a day comes after the CLOSED bars of the days before.
+
+        Trades of a day wait for its OPEN bar. A bar may come again.
+
+        Raises:
+            InvalidInputError: If the symbol is not in the portfolio, or the bar's prices are impossible.
+        """
+        self._symbol(bar.symbol).feed_bar(bar)
+
+    def mark_gap(self, symbol: str) -> None:
+        """Say that trades of the symbol are missing between those fed so far and those to come.
+
+        Raises:
+            InvalidInputError: If the symbol is not in the portfolio.
+        """
+        self._symbol(symbol).mark_gap()
+
+    def advance(self, now_ms: int) -> None:
+        """Allow decisions of events before `now_ms`; an earlier time than before changes nothing."""
+        if self._now_ms is not None and now_ms <= self._now_ms:
+            return
+        self._now_ms = now_ms
+        if self._day is None:
+            oldest_ms = self.buffered_from_ms
+            first_ms = now_ms if oldest_ms is None else min(now_ms, oldest_ms)
+            self._begin_day(self._session.day_of(first_ms))
+
+    def next_decisions(self) -> tuple[Decision, ...]:
+        """Return the earliest decisions: one entry or stop, or all exits of one time by symbol; empty when done."""
+        if self._now_ms is None:
+            return ()
+        while True:
+            timer_ms = self._next_timer_ms()
+            earliest = self._earliest(min(self._now_ms, timer_ms))
+            if earliest is not None:
+                return (earliest.take(),)
+            if self._now_ms <= timer_ms:
+                return ()
+            if decisions := self._decide_exits(timer_ms):
+                return decisions
+
+    def apply_outcome(
+        self,
+        symbol: str,
+        day: date,
+        leg: Leg,
+        attempt: int,
+        *,
+        position_side: Side | None,
+        average_price: Decimal | None,
+        at_ms: int,
+    ) -> bool:
+        """Tell what an intent left behind, over all accounts; return whether that changed anything.
+
+        May be told late, twice or before the decision was made. An entry that is told to have left nothing ends the
+        symbol's day; one never told of is exited all the same.
+
+        Args:
+            symbol: Venue symbol.
+            day: Day of the intent.
+            leg: Leg of the intent.
+            attempt: Attempt of the intent.
+            position_side: Side of the position afterwards, BUY is long; None: flat.
+            average_price: Average entry fill price, quote currency; None if not known. Reducing legs ignore it.
+            at_ms: Venue time of the outcome: of the last fill, if there was one. Stops count trades after it.
+
+        Raises:
+            InvalidInputError: If the symbol is not in the portfolio.
+        """
+        outcome = Outcome(day, leg, attempt, position_side, average_price, at_ms)
+        return self._symbol(symbol).apply_outcome(outcome)
+
+    def positions_possible(self) -> tuple[str, ...]:
+        """Return the symbols whose position is open, or could be as far as outcomes are known."""
+        return tuple(symbol.symbol for symbol in self._ordered if symbol.position_possible)
+
+    def distances(self) -> dict[str, float]:
+        """Return, per symbol that may still be entered today, the share of price to its nearest target."""
+        return {symbol.symbol: away for symbol in self._ordered if (away := symbol.distance()) is not None}
+
+    def status(self) -> dict[str, SymbolStatus]:
+        """Return the state of each symbol for a person or a metric."""
+        return {symbol.symbol: symbol.status() for symbol in self._ordered}
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the whole state but the buffered trades as plain values that JSON can hold.
+
+        Take it when `next_decisions` has returned nothing. After `restore`, trades from `buffered_from_ms` on, and
+        whatever else came after the snapshot, must be fed again.
+        """
+        return {
+            "format": SNAPSHOT_FORMAT,
+            "version": self._config.version,
+            "now_ms": self._now_ms,
+            "day": None if self._day is None else self._day.isoformat(),
+            "symbols": {symbol.symbol: symbol.to_values() for symbol in self._ordered},
+        }
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Take back a snapshot. Under another configuration bars and positions carry over and plans are made again.
+
+        Raises:
+            InvalidInputError: If the snapshot has another format, or may hold a position in a symbol that is not in the
+                portfolio.
+        """
+        if values.get("format") != SNAPSHOT_FORMAT:
+            raise InvalidInputError(
+                f"the strategy's snapshot has format {values.get('format')!r}, this program reads {SNAPSHOT_FORMAT}; "
+                "remove the checkpoint and start from the recorded stream, or use the program that wrote it"
+            )
+        for name, state in values["symbols"].items():
+            holding = state["holding"]
+            if name not in self._symbols and holding is not None and holding["phase"] != "ended":
+                raise InvalidInputError(
+                    f"the snapshot may hold a position in {name}, which is not in the portfolio; put it back into "
+                    "portfolio.symbols, or flatten it and remove the checkpoint"
+                )
+        self._now_ms = values["now_ms"]
+        day = None if values["day"] is None else date.fromisoformat(values["day"])
+        self._day = day
+        if day is not None:
+            self._exit_opens_ms = self._session.exit_opens_ms(day)
+        same_config = values["version"] == self._config.version
+        for symbol in self._ordered:
+            if symbol.symbol in values["symbols"]:
+                symbol.restore(values["symbols"][symbol.symbol], day, same_config=same_config)
+            elif day is not None:
+                symbol.begin_day(day)
+
+    def _symbol(self, name: str) -> SymbolStrategy:
+        try:
+            return self._symbols[name]
+        except KeyError:
+            raise InvalidInputError(
+                f"{name} is not in the portfolio ({', '.join(self._symbols)}); add it to portfolio.symbols or do not "
+                "feed it"
+            ) from None
+
+    def _begin_day(self, day: date) -> None:
+        self._day = day
+        self._exit_opens_ms = self._session.exit_opens_ms(day)
+        for symbol in self._ordered:
+            symbol.begin_day(day)
+
+    def _next_timer_ms(self) -> int:
+        timer_ms = self._exit_opens_ms
+        for symbol in self._ordered:
+            retry_ms = symbol.retry_at_ms
+            if retry_ms is not None and retry_ms < timer_ms:
+                timer_ms = retry_ms
+        return timer_ms
+
+    def _earliest(self, limit_ms: int) -> SymbolStrategy | None:
+        """Return the symbol with the first decision before the limit; of equal times the first name."""
+        earliest = None
+        for symbol in self._ordered:
+            found_ms = symbol.scan(limit_ms)
+            if found_ms is not None:
+                earliest, limit_ms = symbol, found_ms
+        return earliest
+
+    def _decide_exits(self, timer_ms: int) -> tuple[Decision, ...]:
+        ends_day = timer_ms == self._exit_opens_ms
+        decisions: list[Decision] = []
+        for symbol in self._ordered:
+            retried = symbol.retry_exit(timer_ms)
+            finished = symbol.finish_day(timer_ms) if ends_day else None
+            decisions.extend(decision for decision in (retried, finished) if decision is not None)
+        if ends_day and self._day is not None:
+            self._begin_day(self._day + timedelta(days=1))
+        return tuple(decisions)
