@@ -10,7 +10,7 @@ class Checkpoint:
     """State after a message (live) or a window (replay).
 
     Attributes:
-        strategy_version: Configuration that the state was made under; another one starts afresh.
+        strategy_version: Configuration that the state was made under.
         market_sequence: Stream sequence in MD from which to read again.
         window: Last replay window that is done; 0 when live.
         strategy: `PortfolioStrategy.snapshot()`.

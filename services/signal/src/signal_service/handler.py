@@ -6,7 +6,6 @@ decisions of a window are made in event time, each after the outcome of the one 
 
 import asyncio
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from breakwater_core.config import BreakwaterConfig
@@ -17,7 +16,7 @@ from breakwater_runtime import subjects
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.logs import get_logger
 from signal_service.checkpoint import Checkpoint
-from signal_service.intents import IntentFactory, OutcomeBook
+from signal_service.intents import IntentFactory, Outcome, OutcomeBook, key_of_decision
 from signal_service.metrics import (
     DECISION_TIME,
     DISTANCE,
@@ -54,8 +53,7 @@ class SignalHandler:
         self._live = bus.run_id == LIVE_RUN_ID
         self._strategy = PortfolioStrategy(config, config.portfolio.symbols)
         self._factory = IntentFactory(bus.run_id, config, len(config.portfolio.symbols))
-        self._book = OutcomeBook()
-        self._waiting: dict[str, tuple[Intent, ...]] = {}
+        self._book = OutcomeBook(config.portfolio.accounts)
         self._closed = asyncio.Event()
         self._window_starts: dict[int, int] = {}
         self._done_window = -1
@@ -63,7 +61,11 @@ class SignalHandler:
         self._status_at = 0.0
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint of the same configuration."""
+        """Continue from a checkpoint; of another configuration, bars and positions carry over.
+
+        Raises:
+            InvalidInputError: If the checkpoint may hold a position in a symbol that is not configured any more.
+        """
         self._strategy.restore(checkpoint.strategy)
         self._done_window = checkpoint.window
         self._safe_sequence = checkpoint.market_sequence - 1
@@ -71,19 +73,15 @@ class SignalHandler:
     # -- order events ----------------------------------------------------------------------------------------------
 
     def order_event(self, event: OrderEvent) -> None:
-        """Take an order event; live, its outcome reaches the strategy at once."""
-        if not self._book.add(event):
-            return
-        self._closed.set()
-        if self._live and (intents := self._waiting.get(event.intent_id)):
-            self._apply(intents)
-
-    def _apply(self, intents: tuple[Intent, ...]) -> None:
-        outcome = self._book.outcome(intents)
+        """Take an order event; live, an outcome reaches the strategy at once, also one from before a restart."""
+        outcome = self._book.add(event)
         if outcome is None:
             return
-        for intent in intents:
-            self._waiting.pop(intent.intent_id, None)
+        self._closed.set()
+        if self._live:
+            self._apply(outcome)
+
+    def _apply(self, outcome: Outcome) -> None:
         self._strategy.apply_outcome(
             outcome.symbol,
             outcome.day,
@@ -142,18 +140,22 @@ class SignalHandler:
 
     def _decide_live(self, received_at: float) -> None:
         while decisions := self._strategy.next_decisions():
-            for decision in decisions:
-                intents = self._factory.intents(decision)
-                for intent in intents:
-                    self._waiting[intent.intent_id] = intents
-                    self._tasks.create_task(self._publish(intent, received_at), name=f"publish-{intent.intent_id}")
+            for intent in self._intents_of(decisions):
+                self._tasks.create_task(self._publish(intent, received_at), name=f"publish-{intent.intent_id}")
 
     async def _decide_in_step(self, decisions: tuple[Decision, ...], received_at: float) -> None:
-        groups = [self._factory.intents(decision) for decision in decisions]
-        await asyncio.gather(*(self._publish(intent, received_at) for group in groups for intent in group))
-        await self._until_closed(intent for group in groups for intent in group)
-        for group in groups:
-            self._apply(group)
+        await asyncio.gather(*(self._publish(intent, received_at) for intent in self._intents_of(decisions)))
+        for decision in decisions:
+            self._apply(await self._outcome_of(decision))
+
+    def _intents_of(self, decisions: tuple[Decision, ...]) -> list[Intent]:
+        return [intent for decision in decisions for intent in self._factory.intents(decision)]
+
+    async def _outcome_of(self, decision: Decision) -> Outcome:
+        while (outcome := self._book.outcome(key_of_decision(decision))) is None:
+            self._closed.clear()
+            await self._closed.wait()
+        return outcome
 
     async def _publish(self, intent: Intent, received_at: float) -> None:
         await self._bus.publish_persistently(intent)
@@ -169,12 +171,6 @@ class SignalHandler:
             target_price=intent.target_price,
             trigger_time_ms=intent.trigger_time_ms,
         )
-
-    async def _until_closed(self, intents: Iterable[Intent]) -> None:
-        for intent in intents:
-            while not self._book.is_closed(intent.intent_id):
-                self._closed.clear()
-                await self._closed.wait()
 
     async def _window_done(self, clock: Clock, message: MarketMessage) -> None:
         resume_at = self._window_starts.get(clock.window + 1, message.sequence)

@@ -1,5 +1,6 @@
 """From the strategy's decisions to intents, and from order events back to what became of a decision."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -96,45 +97,55 @@ class _IntentFills:
         return decimals.MONEY.divide(value, quantity)
 
 
+DecisionKey = tuple[str, date, Leg, int]
+"""Symbol, day, leg and attempt: what a decision is known by, whichever account or process acts on it."""
+
+
+def key_of_decision(decision: Decision) -> DecisionKey:
+    """Return the key of a decision."""
+    return (decision.symbol, decision.day, decision.leg, decision.attempt)
+
+
+def key_of_event(event: OrderEvent) -> DecisionKey:
+    """Return the key of the decision that an order event belongs to."""
+    return (event.symbol, event.day, event.leg, int(event.intent_id.rpartition("/")[2]))
+
+
 class OutcomeBook:
-    """Collects order events until every intent of a decision is closed."""
+    """Collects order events until a decision is closed in every account."""
 
-    def __init__(self) -> None:
-        """Start with nothing seen."""
-        self._fills: dict[str, _IntentFills] = {}
+    def __init__(self, accounts: Sequence[str]) -> None:
+        """Expect an outcome of each of these accounts; the first one's fill price counts for the stop."""
+        self._accounts = tuple(accounts)
+        self._fills: dict[DecisionKey, dict[str, _IntentFills]] = {}
 
-    def add(self, event: OrderEvent) -> bool:
-        """Take an event; True if its intent is closed now."""
-        fills = self._fills.setdefault(event.intent_id, _IntentFills())
-        fills.add(event)
-        return fills.closed
+    def add(self, event: OrderEvent) -> Outcome | None:
+        """Take an event; return the decision's outcome if it is closed in every account now."""
+        key = key_of_event(event)
+        self._fills.setdefault(key, {}).setdefault(event.account, _IntentFills()).add(event)
+        return self.outcome(key)
 
-    def is_closed(self, intent_id: str) -> bool:
-        """Whether the intent has its final outcome."""
-        fills = self._fills.get(intent_id)
-        return fills is not None and fills.closed
-
-    def outcome(self, intents: tuple[Intent, ...]) -> Outcome | None:
-        """Return what the decision behind these intents left, or None while one of them is open."""
-        fills = [self._fills.get(intent.intent_id) for intent in intents]
-        if not all(known is not None and known.closed for known in fills):
+    def outcome(self, key: DecisionKey) -> Outcome | None:
+        """Return what the decision left behind, or None while an account's intent is open."""
+        by_account = self._fills.get(key, {})
+        fills = [by_account.get(account) for account in self._accounts]
+        closed = [known for known in fills if known is not None and known.closed]
+        if len(closed) < len(fills):
             return None
-        first = intents[0]
-        averages = [average for known in fills if known is not None and (average := known.average()) is not None]
-        entered = first.leg is Leg.ENTRY and bool(averages)
-        times = [event.event_time_ms for known in fills if known is not None for event in known.children.values()]
+        symbol, day, leg, attempt = key
+        events = [event for known in closed for event in known.children.values()]
+        averages = [average for known in closed if (average := known.average()) is not None]
         return Outcome(
-            symbol=first.symbol,
-            day=first.day,
-            leg=first.leg,
-            attempt=first.attempt,
-            position_side=first.side if entered else None,
+            symbol=symbol,
+            day=day,
+            leg=leg,
+            attempt=attempt,
+            position_side=events[0].side if leg is Leg.ENTRY and averages else None,
             average_price=averages[0] if averages else None,
-            at_ms=max(times),
+            at_ms=max(event.event_time_ms for event in events),
         )
 
     def forget_before(self, day: date) -> None:
         """Drop what belongs to days before `day`, so that memory stays bounded."""
-        old = [key for key, fills in self._fills.items() if all(e.day < day for e in fills.children.values())]
-        for key in old:
+        for key in [key for key in self._fills if key[1] < day]:
             del self._fills[key]

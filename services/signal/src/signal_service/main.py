@@ -135,8 +135,7 @@ async def _resume(bus: Bus, settings: SignalSettings, config: BreakwaterConfig, 
         return None
     checkpoint = Checkpoint.decode(value)
     if checkpoint.strategy_version != config.version:
-        get_logger().warning("checkpoint_passed_over", reason="made under another configuration")
-        return None
+        get_logger().info("configuration_changed", before=checkpoint.strategy_version, now=config.version)
     handler.resume(checkpoint)
     first = int((await bus.api("STREAM.INFO.MD"))["state"]["first_seq"])
     if first > checkpoint.market_sequence:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.events import Intent, Leg, OrderEvent, OrderStatus, Side
 from breakwater_core.portfolio import Decision
-from signal_service.intents import IntentFactory, OutcomeBook
+from signal_service.intents import IntentFactory, OutcomeBook, key_of_decision
 
 DAY = date(2024, 1, 6)
 DAY_START_MS = 1_704_499_200_000
@@ -74,53 +74,52 @@ def test_an_exit_never_expires() -> None:
 
 
 def test_an_outcome_waits_for_every_account() -> None:
-    book, intents = OutcomeBook(), factory().intents(ENTRY)
-    book.add(closing_event(intents[0]))
-    assert book.outcome(intents) is None
-    book.add(closing_event(intents[1], status=OrderStatus.REFUSED, filled_quantity=Decimal(0), average_price=None))
-    outcome = book.outcome(intents)
+    book, intents = OutcomeBook(["first", "second"]), factory().intents(ENTRY)
+    assert book.add(closing_event(intents[0])) is None
+    refused = {"status": OrderStatus.REFUSED, "filled_quantity": Decimal(0), "average_price": None}
+    outcome = book.add(closing_event(intents[1], **refused))
     assert outcome is not None
     assert (outcome.position_side, outcome.average_price) == (Side.BUY, Decimal(101))
+    assert outcome == book.outcome(key_of_decision(ENTRY))
 
 
 def test_an_entry_without_a_fill_leaves_no_position() -> None:
-    book, intents = OutcomeBook(), factory().intents(ENTRY)
-    for intent in intents:
-        book.add(closing_event(intent, status=OrderStatus.EXPIRED, filled_quantity=Decimal(0), average_price=None))
-    outcome = book.outcome(intents)
+    book, intents = OutcomeBook(["first"]), factory().intents(ENTRY)
+    expired = {"status": OrderStatus.EXPIRED, "filled_quantity": Decimal(0), "average_price": None}
+    outcome = book.add(closing_event(intents[0], **expired))
     assert outcome is not None
-    assert outcome.position_side is None
-    assert outcome.average_price is None
+    assert (outcome.position_side, outcome.average_price) == (None, None)
 
 
 def test_the_average_price_is_over_all_orders_of_the_intent() -> None:
-    book, intents = OutcomeBook(), factory().intents(ENTRY)[:1]
-    book.add(closing_event(intents[0], child=0, intent_closed=False, average_price=Decimal(100)))
-    assert book.outcome(intents) is None
-    book.add(
-        closing_event(intents[0], child=1, quantity=Decimal(6), filled_quantity=Decimal(6), average_price=Decimal(104))
+    book, intents = OutcomeBook(["first"]), factory().intents(ENTRY)
+    assert book.add(closing_event(intents[0], intent_closed=False, average_price=Decimal(100))) is None
+    second = closing_event(
+        intents[0], child=1, quantity=Decimal(6), filled_quantity=Decimal(6), average_price=Decimal(104)
     )
-    outcome = book.outcome(intents)
+    outcome = book.add(second)
     assert outcome is not None
     assert outcome.average_price == Decimal(103)
 
 
 def test_an_earlier_state_of_an_order_does_not_replace_a_later_one() -> None:
-    book, intents = OutcomeBook(), factory().intents(ENTRY)[:1]
-    final = closing_event(intents[0])
-    book.add(final)
-    book.add(
-        replace(
-            final, status=OrderStatus.SUBMITTED, filled_quantity=Decimal(0), intent_closed=False, average_price=None
-        )
-    )
-    outcome = book.outcome(intents)
+    book, intents = OutcomeBook(["first"]), factory().intents(ENTRY)
+    book.add(closing_event(intents[0]))
+    early = {"status": OrderStatus.SUBMITTED, "filled_quantity": Decimal(0), "average_price": None}
+    outcome = book.add(closing_event(intents[0], intent_closed=False, **early))
     assert outcome is not None
     assert outcome.average_price == Decimal(101)
 
 
+def test_a_closed_exit_leaves_no_position() -> None:
+    book, intents = OutcomeBook(["first"]), factory().intents(replace(ENTRY, leg=Leg.EXIT, side=Side.SELL))
+    outcome = book.add(closing_event(intents[0]))
+    assert outcome is not None
+    assert outcome.position_side is None
+
+
 def test_old_days_are_forgotten() -> None:
-    book, intents = OutcomeBook(), factory().intents(ENTRY)
+    book, intents = OutcomeBook(["first"]), factory().intents(ENTRY)
     book.add(closing_event(intents[0]))
     book.forget_before(date(2024, 1, 7))
-    assert not book.is_closed(intents[0].intent_id)
+    assert book.outcome(key_of_decision(ENTRY)) is None

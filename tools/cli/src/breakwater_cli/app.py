@@ -80,6 +80,14 @@ def run_async[T](work: Callable[[], Awaitable[T]]) -> T:
     return uvloop.run(guarded())
 
 
+def run_until_interrupted(work: Callable[[], Awaitable[None]]) -> None:
+    """Run work that only ctrl-C or SIGTERM ends: being interrupted is its success."""
+    try:
+        run_async(work)
+    except KeyboardInterrupt:
+        sys.stderr.write("breakwater: drained\n")
+
+
 def _day(text: str | None, option: str) -> date | None:
     if text is None:
         return None
@@ -185,7 +193,7 @@ def record(
         trades = convert(files, settings, out)
         _print({"trades": trades, "directory": str(out)}, as_json=as_json, text=f"{trades:,} trades written to {out}")
     else:
-        run_async(lambda: record_live(settings, out, exchange_url=exchange, stream_url=stream))
+        run_until_interrupted(lambda: record_live(settings, out, exchange_url=exchange, stream_url=stream))
 
 
 @app.command()
@@ -215,7 +223,7 @@ def up(
         reporter_port=reporter_port,
         as_json=as_json,
     )
-    run_async(lambda: run_up(request))
+    run_until_interrupted(lambda: run_up(request))
 
 
 @app.command()
