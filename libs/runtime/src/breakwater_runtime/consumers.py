@@ -22,6 +22,7 @@ from breakwater_runtime.metrics import HANDLING_TIME, MESSAGES, READER_RESETS
 
 HEARTBEAT_S = 2.0
 PULL_EXPIRES_S = 20.0
+DETACH_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,8 @@ class PullConsumer:
             while not stop.is_set():
                 await self._ask()
                 getter = asyncio.create_task(self._queue.get())
-                done, _ = await asyncio.wait({getter, waiter}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
-                if getter in done:
+                await asyncio.wait({getter, waiter}, timeout=HEARTBEAT_S, return_when=asyncio.FIRST_COMPLETED)
+                if getter.done():  # also one that came while we were woken by something else: it must not be dropped
                     await self._process(getter.result())
                 else:
                     getter.cancel()
@@ -228,8 +229,9 @@ class PullConsumer:
 
     async def _give_back(self) -> None:
         if self._subscription is not None:
-            with suppress(nats.errors.Error):
-                await self._subscription.unsubscribe()
+            with suppress(nats.errors.Error, TimeoutError):
+                # what the server has sent by now still arrives, to be given back at once instead of after ack_wait
+                await asyncio.wait_for(self._subscription.drain(), DETACH_TIMEOUT_S)
         while not self._queue.empty():
             await self._acknowledge(self._queue.get_nowait(), b"-NAK")
 

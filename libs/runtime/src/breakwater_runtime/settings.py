@@ -57,7 +57,10 @@ class ServiceSettings(BaseSettings):
         try:
             settings = cls()
         except ValidationError as error:
-            faults = (f"{prefix}{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+            faults = (
+                f"{prefix}{str(fault['loc'][0]).upper() if fault['loc'] else '*'}: {fault['msg']}"
+                for fault in error.errors()
+            )
             raise SettingsError("; ".join(faults)) from error
         check_name(f"{prefix}RUN_ID", settings.run_id)
         check_name(f"{prefix}INSTANCE", settings.instance)

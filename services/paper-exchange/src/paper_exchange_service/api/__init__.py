@@ -1,0 +1,1 @@
+"""Bybit v5 as messages: requests in, rows out. No sockets here."""

@@ -1,0 +1,88 @@
+"""The market side of the engine: per symbol its rules, trades, candles and funding rates; and what trading costs."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from breakwater_core.decimals import from_float
+from breakwater_core.market import Instrument, TradeBatch
+from paper_exchange_service.engine.candles import MinuteCandles
+from paper_exchange_service.engine.prices import PriceHistory
+from paper_exchange_service.engine.rules import TradingRules
+
+FUNDING_INTERVAL_MS = 8 * 3_600_000
+"""Funding is settled at 00:00, 08:00 and 16:00 UTC."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the exchange charges and how it fills.
+
+    Attributes:
+        taker_fee: Share of the value paid by the taker.
+        maker_fee: Share of the value paid by the maker.
+        slippage_ratio: Distance of the first taker fill from the last trade, as a share of the price.
+        latency_ms: Time from a request's stamp to its matching.
+        depth_notional: Value per price level, quote currency; None: the first level holds everything.
+        band_ratio: Largest distance of a market order's fills from the last trade, as a share.
+        maintenance_ratio: Maintenance margin as a share of the position's value.
+        funding_rate: Rate of every stamp for which `funding_records` has none.
+        funding_records: Per symbol the rates by stamp, milliseconds UTC.
+    """
+
+    taker_fee: Decimal = Decimal("0.00055")
+    maker_fee: Decimal = Decimal("0.0002")
+    slippage_ratio: Decimal = Decimal("0.0001")
+    latency_ms: int = 50
+    depth_notional: Decimal | None = None
+    band_ratio: Decimal = Decimal("0.05")
+    maintenance_ratio: Decimal = Decimal("0.005")
+    funding_rate: Decimal = Decimal(0)
+    funding_records: Mapping[str, Mapping[int, Decimal]] = field(default_factory=dict)
+
+    def rate_at(self, symbol: str, stamp_ms: int) -> Decimal:
+        """Return the funding rate of a stamp; longs pay shorts when positive."""
+        records = self.funding_records.get(symbol)
+        return self.funding_rate if records is None else records.get(stamp_ms, Decimal(0))
+
+    def stamps(self, symbol: str, after_ms: int, through_ms: int) -> Iterator[int]:
+        """Yield the funding stamps with `after_ms < stamp <= through_ms`, oldest first."""
+        records = self.funding_records.get(symbol)
+        if records is not None:
+            ordered = sorted(records)
+            for stamp in ordered[bisect_left(ordered, after_ms + 1) :]:
+                if stamp > through_ms:
+                    return
+                yield stamp
+            return
+        stamp = (after_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
+        while stamp <= through_ms:
+            yield stamp
+            stamp += FUNDING_INTERVAL_MS
+
+
+class Market:
+    """One symbol: trading rules, trades, candles."""
+
+    def __init__(self, instrument: Instrument, costs: Costs, retention_ms: int) -> None:
+        self.symbol = instrument.symbol
+        self.instrument = instrument
+        self.rules = TradingRules(instrument, band_ratio=costs.band_ratio, maintenance_ratio=costs.maintenance_ratio)
+        self.prices = PriceHistory(instrument.symbol, retention_ms)
+        self.candles = MinuteCandles()
+        self._known: tuple[float, Decimal] = (0.0, Decimal(0))
+
+    def feed(self, batch: TradeBatch) -> None:
+        """Take in trades that follow those known."""
+        self.prices.append(batch)
+        self.candles.absorb(batch)
+
+    def last_at(self, time_ms: int) -> Decimal | None:
+        """Return the price of the last trade at or before the time, or None before the first one."""
+        price = self.prices.price_at(time_ms)
+        if price is None:
+            return None
+        if self._known[0] != price:
+            self._known = (price, from_float(price))
+        return self._known[1]

@@ -1,0 +1,150 @@
+"""From a request to an answer: who asks, may they, how often, and when. Shared by REST and the order socket."""
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from paper_exchange_service.api.account_endpoints import ACCOUNT_ENDPOINTS
+from paper_exchange_service.api.call import Answer, Call, Endpoint, Settles
+from paper_exchange_service.api.market_endpoints import MARKET_ENDPOINTS
+from paper_exchange_service.api.order_endpoints import ORDER_ENDPOINTS
+from paper_exchange_service.engine.accounts import Account
+from paper_exchange_service.engine.refusal import Refusal
+from paper_exchange_service.rate_limits import Allowance, RateLimits
+from paper_exchange_service.venue import Venue, wall_clock_ms
+
+ENDPOINTS: dict[tuple[str, str], Endpoint] = MARKET_ENDPOINTS | ORDER_ENDPOINTS | ACCOUNT_ENDPOINTS
+_FUTURE_MS = 1000
+_DEFAULT_WINDOW = "5000"
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """The authentication headers of a request."""
+
+    key: str
+    timestamp: str
+    window: str
+    signature: str
+
+    @classmethod
+    def of(cls, headers: Mapping[bytes, bytes]) -> "Signed | None":
+        """Return what the headers hold, or None if one is missing."""
+        try:
+            key, timestamp, signature = (
+                headers[name].decode("latin-1") for name in (b"x-bapi-api-key", b"x-bapi-timestamp", b"x-bapi-sign")
+            )
+        except KeyError:
+            return None
+        return cls(
+            key, timestamp, headers.get(b"x-bapi-recv-window", b"").decode("latin-1") or _DEFAULT_WINDOW, signature
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An envelope's contents and the limits that go into the headers."""
+
+    code: int
+    text: str
+    result: dict[str, Any]
+    extra: dict[str, Any]
+    allowance: Allowance | None = None
+
+
+class Gateway:
+    """Checks requests and has the endpoints answer them."""
+
+    def __init__(self, venue: Venue, limits: RateLimits) -> None:
+        self.venue = venue
+        self.limits = limits
+
+    def authenticate(self, signed: Signed, payload: bytes, address: str) -> tuple[Account, int]:
+        """Return the account behind a signature and the stamp of the request.
+
+        The signature is checked against the bytes as they were sent.
+
+        Raises:
+            Refusal: If the key, the signature, the time or the address does not fit.
+        """
+        account = self.venue.engine.keys.get(signed.key)
+        if account is None:
+            raise Refusal(10003, "API key is invalid.")
+        origin = f"{signed.timestamp}{signed.key}{signed.window}".encode() + payload
+        expected = hmac.new(account.credentials.secret.encode(), origin, hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(expected, signed.signature.lower()):
+            text = origin.decode("utf-8", "replace")
+            raise Refusal(10004, f"error sign! origin_string[{text}]")
+        stamp_ms = self.check_time(signed.timestamp, signed.window)
+        self.check_key(account, address)
+        return account, stamp_ms
+
+    def check_time(self, timestamp: str, window: str) -> int:
+        """Return the stamp of a request.
+
+        Raises:
+            Refusal: If it is no number, or too far from the venue's time.
+        """
+        now_ms = self.venue.now_ms()
+        try:
+            stamp_ms, window_ms = int(timestamp), int(window)
+        except ValueError as error:
+            raise Refusal(10001, "params error: invalid timestamp or recv_window") from error
+        if self.venue.checks_time and not now_ms - window_ms <= stamp_ms < now_ms + _FUTURE_MS:
+            raise Refusal(
+                10002,
+                "invalid request, please check your server timestamp or recv_window param. "
+                f"req_timestamp[{stamp_ms}],server_timestamp[{now_ms}],recv_window[{window_ms}]",
+            )
+        return stamp_ms
+
+    def check_key(self, account: Account, address: str) -> None:
+        """Refuse a key that has expired or may not be used from the address."""
+        key = account.credentials
+        if key.expires_ms is not None and self.venue.now_ms() >= key.expires_ms:
+            raise Refusal(33004, "Your api key has expired.")
+        if key.ips and address not in key.ips:
+            raise Refusal(10010, "Unmatched IP, please check your API key's bound IP addresses.")
+
+    def permit(self, account: Account, endpoint: Endpoint) -> None:
+        """Refuse an operation that the key has no right to."""
+        key = account.credentials
+        if (endpoint.changes and key.read_only) or (endpoint.needs and endpoint.needs not in key.permissions):
+            raise Refusal(10005, "Permission denied, please check your API key permissions.")
+
+    async def answer(
+        self, endpoint: Endpoint, params: Mapping[str, Any], account: Account | None, stamp_ms: int | None
+    ) -> Reply:
+        """Answer a request that is authenticated if it needs to be."""
+        allowance = None
+        try:
+            if endpoint.private:
+                if account is None:
+                    raise Refusal(10003, "API key is invalid.")
+                self.permit(account, endpoint)
+                allowance = self._allowance(endpoint, params, account)
+                if not allowance.granted:
+                    raise Refusal(10006, "Too many visits. Exceeded the API Rate Limit.")
+            at_ms = await self.venue.arrive(endpoint, stamp_ms)
+            granted = allowance.granted if allowance and endpoint.batch else None
+            answer = self._handle(endpoint, params, account, at_ms, granted)
+        except Refusal as refusal:
+            return Reply(refusal.code, refusal.text, {}, {}, allowance)
+        return Reply(0, "OK", answer.result, answer.extra, allowance)
+
+    def _handle(
+        self, endpoint: Endpoint, params: Mapping[str, Any], account: Account | None, at_ms: int, granted: int | None
+    ) -> Answer:
+        if account is not None and endpoint.settles is not Settles.NOTHING:
+            symbol = params.get("symbol")
+            self.venue.settle(account, endpoint, symbol if isinstance(symbol, str) else "", at_ms)
+        return endpoint.handler(Call(self.venue, params, at_ms, account, granted))
+
+    def _allowance(self, endpoint: Endpoint, params: Mapping[str, Any], account: Account) -> Allowance:
+        count = 1
+        if endpoint.batch:
+            items = params.get("request")
+            count = max(1, len(items)) if isinstance(items, list) else 1
+        return self.limits.take(account.uid, endpoint.group, endpoint.limit, count, wall_clock_ms())

@@ -1,0 +1,93 @@
+"""The environment and the command line's accounts."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from breakwater_core.config import BreakwaterConfig
+from breakwater_core.errors import InvalidInputError
+from breakwater_runtime.errors import SettingsError
+from paper_exchange_service.funding_file import read_funding
+from paper_exchange_service.playback import instrument_for
+from paper_exchange_service.server import options_of
+from paper_exchange_service.settings import Mode, PaperExchangeSettings, parse_account
+
+
+def load(monkeypatch: pytest.MonkeyPatch, **values: str) -> PaperExchangeSettings:
+    for name, value in values.items():
+        monkeypatch.setenv(f"PAPER_EXCHANGE_{name}", value)
+    return PaperExchangeSettings.load()
+
+
+def test_costs_come_from_the_configuration_unless_the_environment_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = BreakwaterConfig.parse({"costs": {"latency_ms": 7, "taker_fee": "0.001", "slippage_bps": 2}})
+    settings = load(monkeypatch, TAKER_FEE="0.0004", DEPTH_NOTIONAL="50000")
+    costs = options_of(settings, config).costs
+    assert (costs.latency_ms, costs.taker_fee, costs.slippage_ratio) == (7, Decimal("0.0004"), Decimal("0.0002"))
+    assert costs.depth_notional == 50_000
+
+
+def test_accounts_come_with_keys_of_their_own_or_those_of_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = BreakwaterConfig.parse({"portfolio": {"accounts": ["one"], "initial_equity": 5}})
+    (default,) = load(monkeypatch).accounts_of(config)
+    assert (default.name, default.key, default.secret.get_secret_value(), default.usdt) == (
+        "one",
+        "paper-key-one",
+        "paper-secret-one",
+        5,
+    )
+    (given,) = load(monkeypatch, ACCOUNTS='[{"name": "x", "key": "k", "secret": "s", "usdt": "10"}]').accounts_of(
+        config
+    )
+    assert (given.name, given.key, given.usdt) == ("x", "k", 10)
+
+
+def test_request_limits_are_on_in_real_time_and_off_in_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert options_of(load(monkeypatch), BreakwaterConfig()).rate_limits
+    replay = options_of(load(monkeypatch, MODE="replay"), BreakwaterConfig())
+    assert (replay.mode, replay.rate_limits) == (Mode.REPLAY, False)
+    assert options_of(load(monkeypatch, RATE_LIMITS="true"), BreakwaterConfig()).rate_limits
+
+
+def test_a_replay_knows_its_symbols_before_their_first_trade_with_the_rules_that_trade_would_give(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = BreakwaterConfig.parse({"portfolio": {"symbols": ["BTCUSDT", "MATICUSDT", "NEVERUSDT"]}})
+    settings = load(monkeypatch, MODE="replay", REFERENCE_PRICES='{"BTCUSDT": 30000.0, "MATICUSDT": 0.6712}')
+    expected = (instrument_for("BTCUSDT", 30_000.0), instrument_for("MATICUSDT", 0.6712))
+    assert options_of(settings, config).instruments == expected
+
+
+def test_an_unknown_name_and_two_accounts_with_one_key_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    twice = '[{"name": "a", "key": "k", "secret": "s"}, {"name": "b", "key": "k", "secret": "s"}]'
+    with pytest.raises(SettingsError, match="same key"):
+        load(monkeypatch, ACCOUNTS=twice)
+    with pytest.raises(SettingsError, match="no such setting"):
+        load(monkeypatch, LATENCY="5")
+
+
+def test_an_account_on_the_command_line_is_key_secret_and_usdt() -> None:
+    account = parse_account("key:se:cret:2500", 1)
+    assert (account.name, account.key, account.secret.get_secret_value(), account.usdt) == (
+        "main",
+        "key",
+        "se:cret",
+        2500,
+    )
+    for text in ("key", "key:secret", "key:secret:much", ":s:1"):
+        with pytest.raises(InvalidInputError, match="KEY:SECRET:USDT"):
+            parse_account(text, 1)
+
+
+def test_a_funding_file_gives_rates_on_whole_minutes_and_names_a_wrong_row(tmp_path: Path) -> None:
+    path = tmp_path / "funding.csv"
+    path.write_text("symbol,timestamp,funding_rate\nBTCUSDT,1688428800001,0.0001\nBTCUSDT,1688457600000,-0.0002\n")
+    assert read_funding(path) == {"BTCUSDT": {1688428800000: Decimal("0.0001"), 1688457600000: Decimal("-0.0002")}}
+    path.write_text("symbol,timestamp,funding_rate\nBTCUSDT,soon,0.0001\n")
+    with pytest.raises(InvalidInputError, match="row 2"):
+        read_funding(path)
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        read_funding(tmp_path / "absent.csv")
