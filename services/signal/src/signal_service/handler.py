@@ -82,6 +82,8 @@ class SignalHandler:
             self._apply(outcome)
 
     def _apply(self, outcome: Outcome) -> None:
+        if not outcome.known:
+            return
         self._strategy.apply_outcome(
             outcome.symbol,
             outcome.day,

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from breakwater_core import decimals, identities
 from breakwater_core.config import BreakwaterConfig
-from breakwater_core.events import Intent, Leg, OrderEvent, Side
+from breakwater_core.events import Intent, Leg, OrderEvent, OrderStatus, Side
 from breakwater_core.portfolio import Decision
 
 
@@ -66,6 +66,8 @@ class Outcome:
         position_side: Side of the entry that is open now; None if the decision left no position.
         average_price: Average entry price of the first account that was filled; None without a fill.
         at_ms: Venue time of the last event.
+        known: False if an entry was given up without ever being settled: a position may be open, so the strategy is
+            not told and will exit.
     """
 
     symbol: str
@@ -75,6 +77,7 @@ class Outcome:
     position_side: Side | None
     average_price: Decimal | None
     at_ms: int
+    known: bool = True
 
 
 @dataclass
@@ -143,6 +146,7 @@ class OutcomeBook:
             position_side=events[0].side if leg is Leg.ENTRY and averages else None,
             average_price=averages[0] if averages else None,
             at_ms=max(event.event_time_ms for event in events),
+            known=leg is not Leg.ENTRY or all(event.status is not OrderStatus.UNKNOWN for event in events),
         )
 
     def forget_before(self, day: date) -> None:

@@ -111,6 +111,14 @@ def test_an_earlier_state_of_an_order_does_not_replace_a_later_one() -> None:
     assert outcome.average_price == Decimal(101)
 
 
+def test_an_entry_that_was_never_settled_is_not_taken_for_an_empty_one() -> None:
+    book, intents = OutcomeBook(["first"]), factory().intents(ENTRY)
+    unknown = {"status": OrderStatus.UNKNOWN, "filled_quantity": Decimal(0), "average_price": None}
+    outcome = book.add(closing_event(intents[0], **unknown))
+    assert outcome is not None
+    assert not outcome.known
+
+
 def test_a_closed_exit_leaves_no_position() -> None:
     book, intents = OutcomeBook(["first"]), factory().intents(replace(ENTRY, leg=Leg.EXIT, side=Side.SELL))
     outcome = book.add(closing_event(intents[0]))

@@ -1,0 +1,200 @@
+"""Wiring of the account role: private streams, REST readings and the clock, into fills and snapshots."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from datetime import date
+from typing import Any
+
+from breakwater_bybit.client import BybitClient
+from breakwater_core.market import Clock, ClockKind
+from breakwater_runtime import codec, subjects
+from breakwater_runtime.readers import LAST_PER_SUBJECT, Delivery, read_stream
+from breakwater_runtime.service import Service
+from executor_service.account_feed import AccountFeed
+from executor_service.account_keeper import AccountKeeper
+from executor_service.account_keys import AccountKey
+from executor_service.bus_patience import insist
+from executor_service.bybit_account import BybitAccount
+from executor_service.day_open_store import DayOpenStore
+from executor_service.drain import Drain
+from executor_service.preflight import Preflight
+from executor_service.settings import ExecutorSettings
+from executor_service.venue_clock import wall_clock_ms
+
+PARTICIPANT = "account"
+_DAY_CHECK_S = 1.0
+_DAY_GRACE_MS = 10_000
+"""A day that nobody has announced so long after its begin is opened by the wall clock."""
+_SNAPSHOT_DELAY_S = 0.5
+"""Fills that come close together share one snapshot."""
+
+
+class AccountRole:
+    """The accounts of one process, kept together."""
+
+    def __init__(
+        self, settings: ExecutorSettings, service: Service, keepers: list[AccountKeeper], feeds: list[AccountFeed]
+    ) -> None:
+        """Keep these accounts."""
+        self._settings = settings
+        self._service = service
+        self._session = settings.configuration().session.session()
+        self._keepers = keepers
+        self._feeds = feeds
+        self._clocks: asyncio.Queue[tuple[Clock, int]] = asyncio.Queue()
+        self._opening = asyncio.Lock()
+        self._opened: date | None = None
+
+    async def run(self) -> None:
+        """Keep the accounts until the service stops.
+
+        Raises:
+            CredentialError: If the exchange refuses a key.
+            BusError: If the bus does not answer.
+        """
+        for keeper in self._keepers:
+            await keeper.resume()
+        async with (
+            asyncio.TaskGroup() as tasks,
+            read_stream(
+                self._service.bus,
+                name="executor-clock",
+                stream=subjects.MARKET_STREAM.name,
+                filters=[subjects.clock()],
+                start=self._clock_start(),
+                handle=self._clock,
+            ),
+        ):
+            working = [tasks.create_task(work, name=name) for name, work in self._work()]
+            self._service.health.hold("exchange")
+            await self._service.stop.wait()
+            for task in working:
+                task.cancel()
+
+    def _work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        work: list[tuple[str, Coroutine[Any, Any, None]]] = []
+        for keeper, feed in zip(self._keepers, self._feeds, strict=True):
+            work += [(f"stream-{keeper.name}", feed.run()), (f"fills-{keeper.name}", feed.work())]
+            if not self._settings.is_event_time:
+                work += [
+                    (f"catch-up-{keeper.name}", self._catch_up(keeper, feed)),
+                    (f"snapshots-{keeper.name}", self._snapshots(keeper)),
+                ]
+        work.append(("clock", self._work_clocks()))
+        if not self._settings.is_event_time:
+            work.append(("days", self._watch_days()))
+        return work
+
+    # -- the clock -------------------------------------------------------------------------------------------------
+
+    def _clock_start(self) -> int:
+        """Return where to read the clock from: in a replay no day may be missed, live only the present one counts."""
+        if not self._settings.is_event_time:
+            return LAST_PER_SUBJECT
+        return min(keeper.clock_sequence for keeper in self._keepers) + 1
+
+    def _clock(self, delivery: Delivery) -> None:
+        decoded = codec.decode(delivery.subject, delivery.payload)
+        clock = decoded.value
+        if decoded.run_id == self._service.bus.run_id and clock.kind is ClockKind.DAY_OPENED:
+            self._clocks.put_nowait((clock, delivery.sequence))
+
+    async def _work_clocks(self) -> None:
+        while True:
+            clock, sequence = await self._clocks.get()
+            if self._settings.is_event_time:
+                await self._open_in_replay(clock, sequence)
+            elif clock.day == self._session.day_of(wall_clock_ms()):
+                await self._open_live(clock.day)
+
+    async def _open_in_replay(self, clock: Clock, sequence: int) -> None:
+        """Open the day on every account, then report the window: the replay waits for it."""
+        async with asyncio.TaskGroup() as tasks:
+            for keeper in self._keepers:
+                tasks.create_task(keeper.open_day(clock.day, clock.now_ms, clock_sequence=sequence))
+        key = subjects.progress_key(self._service.bus.run_id, PARTICIPANT)
+        window = str(clock.window).encode()
+        await insist(lambda: self._service.bus.write(subjects.CHECKPOINT_BUCKET, key, window))
+
+    async def _open_live(self, day: date) -> None:
+        """Open the day once on every account, as soon as its positions are flat, or after a while anyway."""
+        async with self._opening:
+            if self._opened == day:
+                return
+            async with asyncio.TaskGroup() as tasks:
+                for keeper in self._keepers:
+                    tasks.create_task(self._open_flat(keeper, day))
+            self._opened = day
+
+    async def _open_flat(self, keeper: AccountKeeper, day: date) -> None:
+        now_ms = wall_clock_ms()
+        begins_late = now_ms - self._session.day_start_ms(day) > self._settings.day_open_wait_s * 1000
+        if not begins_late and not await keeper.wait_until_flat(self._settings.day_open_wait_s):
+            await keeper.warn_not_flat(day, now_ms)
+        await keeper.open_day(day, wall_clock_ms())
+
+    async def _watch_days(self) -> None:
+        """Open the running day at the start, and each further one even if no clock announces it."""
+        while True:
+            now_ms = wall_clock_ms()
+            day = self._session.day_of(now_ms)
+            if self._opened is None or (
+                self._opened != day and now_ms - self._session.day_start_ms(day) > _DAY_GRACE_MS
+            ):
+                await self._open_live(day)
+            await asyncio.sleep(_DAY_CHECK_S)
+
+    # -- by the wall clock -----------------------------------------------------------------------------------------
+
+    async def _catch_up(self, keeper: AccountKeeper, feed: AccountFeed) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(feed.gap.wait(), self._settings.catch_up_interval_s)
+            feed.gap.clear()
+            await keeper.catch_up_now()
+
+    async def _snapshots(self, keeper: AccountKeeper) -> None:
+        while True:
+            await keeper.publish_snapshot()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(keeper.changed.wait(), self._settings.snapshot_interval_s)
+                await asyncio.sleep(_SNAPSHOT_DELAY_S)
+            keeper.changed.clear()
+
+
+async def run_account_role(
+    settings: ExecutorSettings,
+    service: Service,
+    keys: tuple[AccountKey, ...],
+    clients: dict[str, BybitClient],
+    drain: Drain,
+) -> None:
+    """Turn what happens on the accounts into fills and snapshots until the service stops.
+
+    Raises:
+        PreflightError: If an account must not be traded as it is.
+        DependencyError: If the exchange is not reachable.
+    """
+    config = settings.configuration()
+    keepers, feeds = [], []
+    for key in keys:
+        preflight = Preflight(
+            account=key.name,
+            symbols=config.portfolio.symbols,
+            leverage=None,
+            max_clock_skew_ms=None if settings.is_event_time else settings.max_clock_skew_ms,
+        )
+        await preflight.run(clients[key.name])
+        keeper = AccountKeeper(
+            bus=service.bus,
+            name=key.name,
+            exchange=BybitAccount(clients[key.name]),
+            day_opens=DayOpenStore(service.bus, drain),
+            session=config.session.session(),
+            is_event_time=settings.is_event_time,
+            overlap_ms=round(settings.catch_up_overlap_s * 1000),
+        )
+        keepers.append(keeper)
+        feeds.append(AccountFeed(keeper, key, settings.private_stream_url, service.health))
+    await AccountRole(settings, service, keepers, feeds).run()

@@ -1,0 +1,60 @@
+"""Stopping: work that can be left is left at once, an order on its way is followed as long as the time allows.
+
+What is left is delivered again, and its durable record tells the next process where to go on.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from breakwater_core.errors import TransientError
+
+
+class Draining(TransientError):
+    """The process is stopping; another one takes the intent over."""
+
+
+class Drain:
+    """The two moments of a stop.
+
+    Attributes:
+        begun: No new work; whatever waits between two orders is left.
+        due: Time is nearly up; whatever waits is left.
+    """
+
+    def __init__(self, begun: asyncio.Event | None = None) -> None:
+        """Begin when `begun` is set, e.g. by SIGTERM."""
+        self.begun = begun or asyncio.Event()
+        self.due = asyncio.Event()
+
+    async def pause(self, pause_s: float) -> None:
+        """Wait, following an order.
+
+        Raises:
+            Draining: When the time of the stop is nearly up.
+        """
+        await self._pause(pause_s, self.due)
+
+    async def rest(self, pause_s: float) -> None:
+        """Wait with no order on its way.
+
+        Raises:
+            Draining: When a stop has begun.
+        """
+        await self._pause(pause_s, self.begun)
+
+    def check(self) -> None:
+        """Begin nothing new while stopping.
+
+        Raises:
+            Draining: When a stop has begun.
+        """
+        if self.begun.is_set():
+            raise Draining("stopping; the intent is delivered again")
+
+    @staticmethod
+    async def _pause(pause_s: float, cut_short: asyncio.Event) -> None:
+        if pause_s > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(cut_short.wait(), pause_s)
+        if cut_short.is_set():
+            raise Draining("stopping; the intent is delivered again")

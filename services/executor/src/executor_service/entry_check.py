@@ -1,0 +1,183 @@
+"""May this entry be sent, and how large: control state, day open, sizing and risk rules in one decision."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from breakwater_bybit.errors import ExchangeError
+from breakwater_bybit.fields import MalformedPayload
+from breakwater_core.config import RiskSettings
+from breakwater_core.errors import InvalidInputError, PermanentError
+from breakwater_core.events import Intent, OrderStatus
+from breakwater_core.risk import RiskState, check_entry, running_drawdown
+from breakwater_core.sizing import entry_quantity, split_quantity
+from breakwater_core.verdicts import Refused
+from breakwater_runtime.logs import get_logger
+from executor_service import metrics
+from executor_service.control_state import ControlWatch
+from executor_service.day_open import DayOpen, DayOpens
+from executor_service.drain import Drain
+from executor_service.intent_record import Outcome
+from executor_service.outcomes import without_order
+from executor_service.ports import TradingAccount
+from executor_service.venue_clock import VenueClock
+
+_RETRY_PAUSE_S = 0.25
+_ONE = Decimal(1)
+_ZERO = Decimal(0)
+
+
+class _TooLate(Exception):
+    """The entry's time ran out while something was awaited."""
+
+
+class _NoAnswer(Exception):
+    """The exchange will never answer a question; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """The entry may be sent: the quantities of its orders, base units."""
+
+    quantities: tuple[Decimal, ...]
+
+
+class EntryCheck:
+    """Decides about entries. Positions, equity and deposits are asked for only if a limit needs them."""
+
+    def __init__(
+        self, *, risk: RiskSettings, control: ControlWatch, day_opens: DayOpens, clock: VenueClock, drain: Drain
+    ) -> None:
+        """Check by these limits."""
+        self._risk = risk
+        self._control = control
+        self._day_opens = day_opens
+        self._clock = clock
+        self._drain = drain
+
+    @property
+    def counts_positions(self) -> bool:
+        """Whether entries of one account must be decided one after the other."""
+        return self._risk.max_open_positions is not None
+
+    async def decide(self, intent: Intent, account: TradingAccount) -> Approved | Outcome:
+        """Return the orders to send, or the outcome REFUSED or EXPIRED.
+
+        Raises:
+            Draining: If the process must stop before it is decided.
+        """
+        try:
+            verdict = await self._decide(intent, account)
+        except _TooLate:
+            return self._expired(intent, "the entry's time ran out before the exchange answered")
+        except _NoAnswer as error:
+            verdict = Refused("account_unreadable", str(error))
+        if isinstance(verdict, Approved):
+            return verdict
+        if verdict.rule == "expired":
+            return self._expired(intent, verdict.detail)
+        metrics.REFUSED.labels(verdict.rule).inc()
+        get_logger().info("entry_refused", rule=verdict.rule, detail=verdict.detail)
+        return without_order(
+            intent,
+            OrderStatus.REFUSED,
+            at_ms=self._clock.now_ms(intent),
+            reason=verdict.rule,
+            detail=verdict.detail,
+        )
+
+    def _expired(self, intent: Intent, detail: str) -> Outcome:
+        at_ms = self._clock.now_ms(intent)
+        return without_order(intent, OrderStatus.EXPIRED, at_ms=at_ms, reason="expired", detail=detail)
+
+    async def _decide(self, intent: Intent, account: TradingAccount) -> Approved | Refused:
+        first = check_entry(intent, _ZERO, self._state(intent), self._risk)
+        if isinstance(first, Refused):
+            return first
+        day_open = await self._day_opens.wait_for(intent.account, intent.day, self._clock.left_s(intent))
+        if day_open is None:
+            return Refused("no_day_open", f"the equity at the open of {intent.day} was not known in time")
+        try:
+            instrument = await self._ask(intent, lambda: account.instrument(intent.symbol))
+        except InvalidInputError as error:
+            return Refused("unknown_instrument", str(error))
+        sized = entry_quantity(
+            equity=day_open.equity,
+            gross_leverage=intent.gross_leverage,
+            portfolio_size=intent.portfolio_size,
+            price=intent.trigger_price,
+            instrument=instrument,
+        )
+        if isinstance(sized, Refused):
+            return sized
+        state = await self._full_state(intent, account, day_open)
+        checked = check_entry(intent, sized.notional, state, self._risk)
+        if isinstance(checked, Refused):
+            return checked
+        return Approved(split_quantity(sized.quantity, instrument))
+
+    async def _full_state(self, intent: Intent, account: TradingAccount, day_open: DayOpen) -> RiskState:
+        at_ms = self._clock.stamp_ms(intent)
+        positions, equity, deposits, drawdown = 0, day_open.equity, _ZERO, _ZERO
+        if self._risk.max_open_positions is not None:
+            held = await self._ask(intent, lambda: account.open_positions(at_ms=at_ms))
+            positions = len({position.symbol for position in held} - {intent.symbol})
+        if self._risk.daily_loss_stop is not None or self._risk.drawdown_stop is not None:
+            equity = await self._ask(intent, lambda: account.equity(at_ms=at_ms))
+            now_ms = self._clock.now_ms(intent)
+            deposits = await self._ask(
+                intent,
+                lambda: account.net_deposits(start_ms=day_open.taken_at_ms, end_ms=now_ms, at_ms=at_ms),
+            )
+            drawdown = running_drawdown(
+                equity=equity,
+                day_open_equity=day_open.equity,
+                net_deposits_today=deposits,
+                cumulative=day_open.cumulative,
+                peak=day_open.peak,
+            )
+        return self._state(
+            intent,
+            positions=positions,
+            equity=equity,
+            day_open_equity=day_open.equity,
+            deposits=deposits,
+            drawdown=drawdown,
+        )
+
+    def _state(
+        self,
+        intent: Intent,
+        *,
+        positions: int = 0,
+        equity: Decimal = _ONE,
+        day_open_equity: Decimal = _ONE,
+        deposits: Decimal = _ZERO,
+        drawdown: Decimal = _ZERO,
+    ) -> RiskState:
+        control = self._control.state
+        return RiskState(
+            halted=control.halted,
+            current_epoch=control.epoch,
+            open_positions=positions,
+            equity=equity,
+            day_open_equity=day_open_equity,
+            net_deposits_today=deposits,
+            drawdown=drawdown,
+            last_market_data_ms=intent.trigger_time_ms,
+            now_ms=self._clock.now_ms(intent),
+        )
+
+    async def _ask[T](self, intent: Intent, question: Callable[[], Awaitable[T]]) -> T:
+        """Ask until there is an answer, as long as the entry may still be sent."""
+        while True:
+            try:
+                return await question()
+            except (ExchangeError, MalformedPayload) as error:
+                metrics.QUERY_FAILURES.labels("entry").inc()
+                if isinstance(error, PermanentError):
+                    raise _NoAnswer(str(error)) from error
+                get_logger().warning("entry_waiting", reason=str(error))
+            await self._drain.rest(_RETRY_PAUSE_S)
+            if not self._clock.may_enter(intent):
+                raise _TooLate

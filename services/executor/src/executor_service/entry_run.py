@@ -1,0 +1,109 @@
+"""An entry from its intent to its outcome: decided once, written down, sent, followed."""
+
+import asyncio
+from collections import defaultdict
+from contextlib import AsyncExitStack
+
+from breakwater_core.events import OrderStatus, Severity
+from executor_service import order_life
+from executor_service.alarm import intent_alert
+from executor_service.drain import Drain
+from executor_service.entry_check import EntryCheck
+from executor_service.intent_record import Child, ChildState, IntentRecord, Outcome
+from executor_service.intent_work import IntentWork
+from executor_service.order_follower import Assignment, OrderFollower
+from executor_service.order_life import End, Ended, Lost, NeverPlaced
+from executor_service.outcomes import of_lost, of_order, of_refusal, without_order
+from executor_service.slots import PrioritySlots
+from executor_service.venue_clock import VenueClock
+
+
+class EntryRun:
+    """Carries out entries."""
+
+    def __init__(
+        self, *, check: EntryCheck, follower: OrderFollower, slots: PrioritySlots, clock: VenueClock, drain: Drain
+    ) -> None:
+        """Decide with `check`, send with `follower`."""
+        self._check = check
+        self._follower = follower
+        self._slots = slots
+        self._clock = clock
+        self._drain = drain
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def run(self, work: IntentWork) -> None:
+        """Bring the entry to its outcome.
+
+        Raises:
+            Draining: If the process must stop before.
+            TakenOver: If another process works on it.
+        """
+        async with AsyncExitStack() as turn:
+            if self._check.counts_positions:
+                await turn.enter_async_context(self._turns[work.intent.account])
+            if work.is_new:
+                decision = await self._check.decide(work.intent, work.account)
+                if isinstance(decision, Outcome):
+                    await work.close(decision)
+                    return
+                record = IntentRecord(work.intent.intent_id)
+                for quantity in decision.quantities:
+                    state = ChildState.PLANNED if record.children else ChildState.SENT
+                    record = record.with_new_child(work.intent.side, quantity, state=state)
+                async with self._slots.hold(urgent=False):
+                    self._drain.check()
+                    await work.save(record)
+                    await self._send_all(work, order_life.fresh())
+            else:
+                async with self._slots.hold(urgent=False):
+                    self._drain.check()
+                    await self._send_all(work, self._follower.resumed())
+
+    async def _send_all(self, work: IntentWork, life: order_life.OrderLife) -> None:
+        while (child := work.record.child_in_state(ChildState.SENT)) is not None:
+            end = await self._follower.follow(Assignment(work.intent, work.account, child, work.taken_s), life)
+            outcome = self._outcome(work, child, end)
+            following = work.record.child_in_state(ChildState.PLANNED)
+            if following is None or outcome.status is not OrderStatus.FILLED:
+                if isinstance(end, Lost):
+                    await self._warn(work, outcome)
+                await work.close(outcome)
+                return
+            await work.tell(outcome)
+            at_ms = outcome.event_time_ms
+            following = following.sent(side=following.side, quantity=following.quantity, after_ms=at_ms)
+            ended = child.ended(filled_quantity=outcome.filled_quantity, at_ms=at_ms)
+            await work.save(work.record.with_child(ended).with_child(following))
+            life = order_life.fresh()
+
+    def _outcome(self, work: IntentWork, child: Child, end: End) -> Outcome:
+        at_ms = self._clock.now_ms(work.intent, child.after_ms)
+        match end:
+            case Ended(order):
+                return of_order(child, order)
+            case NeverPlaced(refusal):
+                return of_refusal(child, refusal, at_ms=at_ms)
+            case Lost(order):
+                return of_lost(child, order, at_ms=at_ms)
+        return without_order(
+            work.intent,
+            OrderStatus.EXPIRED,
+            child=child.number,
+            at_ms=at_ms,
+            reason="expired",
+            detail="the entry's time ran out before the exchange took the order",
+        )
+
+    async def _warn(self, work: IntentWork, outcome: Outcome) -> None:
+        intent = work.intent
+        await work.publisher.alert(
+            intent_alert(
+                intent,
+                name="entry_lost",
+                severity=Severity.CRITICAL,
+                summary=f"{intent.account} {intent.symbol}: {outcome.detail}; check the position at the exchange",
+                at_ms=outcome.event_time_ms,
+                order_link_id=outcome.order_link_id,
+            )
+        )

@@ -1,0 +1,61 @@
+"""One intent in, its order events out. What to do is decided elsewhere; this takes it up, or where it was left."""
+
+from collections.abc import Mapping
+
+from breakwater_core.errors import PermanentError, TransientError
+from breakwater_core.events import Intent
+from breakwater_runtime.consumers import Received
+from executor_service import metrics
+from executor_service.drain import Drain
+from executor_service.entry_run import EntryRun
+from executor_service.intent_work import IntentWork
+from executor_service.ports import Publisher, Records, TradingAccount
+from executor_service.reduction_run import ReductionRun
+
+
+class IntentHandler:
+    """Handles intents, each to its outcome; a repeat of a closed one publishes the same outcome again."""
+
+    def __init__(
+        self,
+        *,
+        accounts: Mapping[str, TradingAccount],
+        records: Records,
+        publisher: Publisher,
+        entries: EntryRun,
+        reductions: ReductionRun,
+        drain: Drain,
+    ) -> None:
+        """Trade on these accounts, by name."""
+        self._accounts = accounts
+        self._records = records
+        self._publisher = publisher
+        self._entries = entries
+        self._reductions = reductions
+        self._drain = drain
+
+    async def receive(self, received: Received) -> None:
+        """Handle a message of the bus; as `handle`."""
+        await self.handle(received.event)
+
+    async def handle(self, intent: Intent) -> None:
+        """Bring an intent to its outcome.
+
+        Raises:
+            PermanentError: If an entry is for an account that this executor does not have.
+            TransientError: If it must be delivered again: the process stops, another one works on it, or an exit is
+                for an account that this executor does not have.
+        """
+        account = self._accounts.get(intent.account)
+        if account is None:
+            problem = f"no account {intent.account!r} in EXECUTOR_ACCOUNTS; give its key to every executor"
+            raise TransientError(problem) if intent.leg.reduces else PermanentError(problem)
+        self._drain.check()
+        with metrics.INTENTS_IN_HAND.track_inprogress():
+            work = await IntentWork.open(intent, account, self._records, self._publisher)
+            if work.record.is_closed:
+                await work.tell_again()
+            elif intent.leg.reduces:
+                await self._reductions.run(work)
+            else:
+                await self._entries.run(work)

@@ -1,0 +1,87 @@
+"""One intent in hand: its record, and the order in which record and bus hear of what happens to it.
+
+An outcome is written down before it is told, so a restart between the two tells the same outcome again and can never
+decide otherwise. The message is acknowledged after both.
+"""
+
+import time
+from dataclasses import dataclass
+
+from breakwater_core.events import Intent
+from breakwater_core.identities import order_link_id
+from breakwater_runtime.logs import get_logger
+from executor_service.intent_record import IntentRecord, Outcome
+from executor_service.outcomes import order_event
+from executor_service.ports import Publisher, Records, TradingAccount
+
+
+@dataclass
+class IntentWork:
+    """An intent that is being worked on.
+
+    Attributes:
+        record: What is known durably.
+        revision: Revision of the record; 0: it is not written yet.
+        taken_s: When the intent was taken from the bus, monotonic seconds.
+    """
+
+    intent: Intent
+    account: TradingAccount
+    records: Records
+    publisher: Publisher
+    record: IntentRecord
+    revision: int
+    taken_s: float
+
+    @classmethod
+    async def open(
+        cls, intent: Intent, account: TradingAccount, records: Records, publisher: Publisher
+    ) -> "IntentWork":
+        """Take up an intent where its record says."""
+        taken_s = time.monotonic()
+        known = await records.read(_key(intent))
+        record, revision = known or (IntentRecord(intent.intent_id), 0)
+        return cls(intent, account, records, publisher, record, revision, taken_s)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nobody has begun with the intent."""
+        return self.revision == 0
+
+    async def save(self, record: IntentRecord) -> None:
+        """Write the record.
+
+        Raises:
+            TakenOver: If another process has written it since it was read.
+        """
+        self.revision = await self.records.write(_key(self.intent), record, self.revision)
+        self.record = record
+
+    async def tell(self, outcome: Outcome) -> None:
+        """Publish how an order ended while the intent goes on."""
+        await self.publisher.publish(order_event(self.intent, outcome, is_last=False))
+
+    async def close(self, outcome: Outcome) -> None:
+        """Write the intent's outcome down and publish it."""
+        await self.save(self.record.closed(outcome))
+        await self.tell_again()
+
+    async def tell_again(self) -> None:
+        """Publish the outcome of a closed intent: the same event, however often."""
+        outcome = self.record.outcome
+        if outcome is None:
+            return
+        await self.publisher.publish(order_event(self.intent, outcome, is_last=True))
+        get_logger().info(
+            "intent_closed",
+            leg=self.intent.leg.value,
+            status=outcome.status.value,
+            child=outcome.child,
+            filled_quantity=outcome.filled_quantity,
+            average_price=outcome.average_price,
+            reason=outcome.reason,
+        )
+
+
+def _key(intent: Intent) -> str:
+    return order_link_id(intent.intent_id, 0)

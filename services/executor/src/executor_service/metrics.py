@@ -1,0 +1,46 @@
+"""Metrics of the executor."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+INTENT_TO_REQUEST = Histogram(
+    "breakwater_executor_intent_to_request_seconds",
+    "Time from taking an intent to sending its first order.",
+    ["leg"],
+    buckets=_FAST_S,
+)
+REQUEST_TO_ACK = Histogram(
+    "breakwater_executor_request_to_ack_seconds",
+    "Time from sending an order to the exchange's answer, by kind of answer.",
+    ["answer"],
+    buckets=_FAST_S,
+)
+ORDERS = Counter("breakwater_executor_orders_total", "Order events published, by status.", ["status", "leg"])
+UNKNOWN = Gauge("breakwater_executor_unknown_orders", "Orders of which nobody knows whether they exist.")
+REFUSED = Counter("breakwater_executor_refused_total", "Entries that a rule of ours refused.", ["rule"])
+REJECTED = Counter("breakwater_executor_rejected_total", "Orders that the exchange refused, by its code.", ["code"])
+UNKNOWN_OVERDUE = Gauge(
+    "breakwater_executor_unknown_orders_overdue", "Unknown orders that have been so for longer than they should."
+)
+RESENT = Counter("breakwater_executor_resent_total", "Orders sent again under the same id.")
+TIME_TO_FLAT = Histogram(
+    "breakwater_executor_time_to_flat_seconds",
+    "Time from taking an exit to the exchange reporting the position flat.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+NOT_FLAT = Gauge("breakwater_executor_positions_not_flat", "Exits past their deadline with a position still open.")
+INTENTS_IN_HAND = Gauge("breakwater_executor_intents_in_hand", "Intents being worked on.")
+QUERY_FAILURES = Counter("breakwater_executor_query_failures_total", "Queries that got no usable answer.", ["kind"])
+
+FILLS = Counter("breakwater_executor_fills_published_total", "Executions published.", ["account", "source"])
+CATCH_UPS = Counter(
+    "breakwater_executor_catch_ups_total", "Times that executions were read over REST.", ["account", "outcome"]
+)
+PRIVATE_STREAM = Gauge("breakwater_executor_private_stream_connected", "1 while the private stream is up.", ["account"])
+PRIVATE_STREAM_DROPS = Counter(
+    "breakwater_executor_private_stream_drops_total", "Times that the private stream was lost.", ["account"]
+)
+FRAMES = Counter("breakwater_executor_private_frames_total", "Frames of the private stream.", ["account", "topic"])
+EQUITY = Gauge("breakwater_executor_equity", "Equity as the exchange states it, quote currency.", ["account"])
+DAY_OPENS = Counter("breakwater_executor_day_opens_total", "Days opened with a snapshot.", ["account"])

@@ -1,0 +1,177 @@
+"""An exit, stop or flatten from its intent to a flat position: it never gives up."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from breakwater_bybit.errors import ExchangeError
+from breakwater_bybit.fields import MalformedPayload
+from breakwater_core.errors import InvalidInputError
+from breakwater_core.events import Alert, Intent, OrderStatus, Severity
+from breakwater_core.market import Instrument
+from breakwater_runtime.logs import get_logger
+from executor_service import metrics, order_life
+from executor_service.alarm import alarm_after, intent_alert
+from executor_service.drain import Drain
+from executor_service.intent_record import Child, ChildState, Outcome
+from executor_service.intent_work import IntentWork
+from executor_service.order_follower import Assignment, OrderFollower
+from executor_service.order_life import Ended
+from executor_service.outcomes import of_order, without_order
+from executor_service.reduction import reducing_order, round_pause_s
+from executor_service.slots import PrioritySlots
+from executor_service.venue_clock import VenueClock, wall_clock_ms
+
+_CONFIRM_PAUSE_S = 0.2
+"""A position that is flat at once is read a second time after this pause: the report of an entry may lag."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What is known of a reduction besides its record.
+
+    Attributes:
+        told: Outcome of the last order that ended, not yet published.
+        refused: Order that the exchange refused; its id is free for the next try.
+        refusals: Refusals in a row.
+        after_ms: In event mode the next request is stamped no earlier.
+    """
+
+    told: Outcome | None = None
+    refused: Child | None = None
+    refusals: int = 0
+    after_ms: int = 0
+
+
+class ReductionRun:
+    """Carries out whatever shrinks a position."""
+
+    def __init__(
+        self,
+        *,
+        follower: OrderFollower,
+        slots: PrioritySlots,
+        clock: VenueClock,
+        drain: Drain,
+        flat_deadline_s: float,
+    ) -> None:
+        """Alert when a position is still open `flat_deadline_s` seconds after its exit was due."""
+        self._follower = follower
+        self._slots = slots
+        self._clock = clock
+        self._drain = drain
+        self._flat_deadline_s = flat_deadline_s
+
+    async def run(self, work: IntentWork) -> None:
+        """Reduce until the exchange reports the position flat, then close the intent.
+
+        Raises:
+            Draining: If the process must stop before.
+            TakenOver: If another process works on it.
+        """
+        alert = self._not_flat_alert(work.intent)
+        async with alarm_after(self._seconds_left(work.intent), work.publisher, alert, metrics.NOT_FLAT):
+            await self._reduce(work)
+        metrics.TIME_TO_FLAT.observe(self._follower.monotonic() - work.taken_s)
+
+    async def _reduce(self, work: IntentWork) -> None:
+        progress = _Progress(after_ms=max((child.after_ms for child in work.record.children), default=0))
+        child, life = work.record.child_in_state(ChildState.SENT), self._follower.resumed()
+        while True:
+            if child is not None:
+                await self._follow(work, child, life, progress)
+            size = await self._position_size(work, progress)
+            order = reducing_order(size, await self._instrument(work))
+            if order is None:
+                await work.close(progress.told or self._flat(work, progress))
+                return
+            await self._pause(work, progress)
+            record, after_ms = work.record, progress.after_ms
+            if progress.refused is not None:
+                again = progress.refused.sent(side=order.side, quantity=order.quantity, after_ms=after_ms)
+                record = record.with_child(again)
+            else:
+                if progress.told is not None:
+                    await work.tell(progress.told)
+                record = record.with_new_child(order.side, order.quantity, after_ms=after_ms)
+            await work.save(record)
+            progress.told = progress.refused = None
+            child, life = record.child_in_state(ChildState.SENT), order_life.fresh()
+
+    async def _follow(self, work: IntentWork, child: Child, life: order_life.OrderLife, progress: _Progress) -> None:
+        async with self._slots.hold(urgent=True):
+            end = await self._follower.follow(Assignment(work.intent, work.account, child, work.taken_s), life)
+        if not isinstance(end, Ended):
+            progress.refused = child
+            progress.refusals += 1
+            return
+        order = end.order
+        progress.told = of_order(child, order)
+        progress.after_ms = max(progress.after_ms, order.updated_ms)
+        progress.refusals = 0
+        work.record = work.record.with_child(child.ended(filled_quantity=order.filled_quantity, at_ms=order.updated_ms))
+
+    async def _pause(self, work: IntentWork, progress: _Progress) -> None:
+        """Let the market move before the next try; between two orders of a replay that is time of the run."""
+        if progress.refused is not None:
+            await self._drain.rest(round_pause_s(progress.refusals))
+            return
+        pause_s = round_pause_s(work.record.fruitless_rounds)
+        if self._clock.is_event_time:
+            progress.after_ms += round(pause_s * 1000) if progress.told else 0
+            self._drain.check()
+        else:
+            await self._drain.rest(pause_s)
+
+    async def _position_size(self, work: IntentWork, progress: _Progress) -> Decimal:
+        size = await self._ask_position(work, progress)
+        has_traded = progress.told is not None or work.record.filled_quantity > 0
+        if size == 0 and not has_traded and not self._clock.is_event_time:
+            await self._drain.rest(_CONFIRM_PAUSE_S)
+            size = await self._ask_position(work, progress)
+        return size
+
+    async def _ask_position(self, work: IntentWork, progress: _Progress) -> Decimal:
+        failures = 0
+        while True:
+            try:
+                return await work.account.position_size(
+                    symbol=work.intent.symbol, at_ms=self._clock.stamp_ms(work.intent, progress.after_ms)
+                )
+            except (ExchangeError, MalformedPayload) as error:
+                failures += 1
+                metrics.QUERY_FAILURES.labels("position").inc()
+                get_logger().warning("position_not_read", reason=str(error))
+            await self._drain.rest(round_pause_s(failures))
+
+    @staticmethod
+    async def _instrument(work: IntentWork) -> Instrument | None:
+        """Return the instrument; an exit goes without one rather than wait for it."""
+        try:
+            return await work.account.instrument(work.intent.symbol)
+        except (ExchangeError, MalformedPayload, InvalidInputError) as error:
+            get_logger().warning("instrument_not_read", reason=str(error))
+            return None
+
+    def _flat(self, work: IntentWork, progress: _Progress) -> Outcome:
+        number = len(work.record.children) - 1 if progress.refused else len(work.record.children)
+        return without_order(
+            work.intent,
+            OrderStatus.FLAT,
+            child=number,
+            at_ms=self._clock.now_ms(work.intent, progress.after_ms),
+            reason="position_is_flat",
+        )
+
+    def _seconds_left(self, intent: Intent) -> float:
+        late_s = 0.0 if self._clock.is_event_time else (wall_clock_ms() - intent.trigger_time_ms) / 1000
+        return self._flat_deadline_s - late_s
+
+    def _not_flat_alert(self, intent: Intent) -> Alert:
+        return intent_alert(
+            intent,
+            name="position_not_flat",
+            severity=Severity.CRITICAL,
+            summary=f"{intent.account} {intent.symbol}: the {intent.leg.value} was due {self._flat_deadline_s:g} s ago "
+            "and the position is still open; orders go on being sent",
+            at_ms=self._clock.now_ms(intent),
+        )

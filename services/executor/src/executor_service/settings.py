@@ -1,0 +1,114 @@
+"""Environment of the executor; every name starts with `EXECUTOR_`."""
+
+import json
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from breakwater_core.errors import InvalidInputError
+from breakwater_core.identities import check_name
+from breakwater_runtime.errors import SettingsError
+from breakwater_runtime.settings import ServiceSettings
+from executor_service.account_keys import AccountKey
+from executor_service.venue_clock import ClockMode
+
+
+class Role(StrEnum):
+    """What a process does."""
+
+    ORDER = "order"
+    ACCOUNT = "account"
+
+
+class ExecutorSettings(ServiceSettings):
+    """What the executor reads besides the common settings; times in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="EXECUTOR_", frozen=True, extra="forbid")
+
+    role: Role = Role.ORDER
+    """`order`: intents in, orders out. `account`: private stream in, fills and snapshots out."""
+    accounts: SecretStr | None = None
+    """JSON list of `{"name", "api_key", "api_secret"}`."""
+    accounts_file: Path | None = None
+    """File with that list, instead of `accounts`."""
+    exchange_url: str = "https://api.bybit.com"
+    """Base URL of the REST interface."""
+    private_stream_url: str = "wss://stream.bybit.com"
+    """Base URL of the private stream."""
+    clock: ClockMode = ClockMode.WALL
+    """`wall`, or in a replay `event`: requests are stamped with the time of the event that caused them."""
+    request_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    """Limit for connecting and for each pause of an answer; in event mode 15, as the exchange waits for data."""
+    request_budget: bool = True
+    """Whether requests are held within Bybit's limits; never in event mode."""
+    concurrency: int = Field(default=8, ge=1, le=64)
+    """Entries begin only while fewer orders are in hand; orders that reduce a position never wait."""
+    ack_wait_s: float = Field(default=10.0, ge=1, le=300)
+    """An intent whose executor has died is taken over after this."""
+    margin_leverage: Decimal = Field(default=Decimal(10), ge=1, le=100)
+    """Leverage set at the exchange for each symbol; positions are sized by `portfolio.gross_leverage`, not by this."""
+    unknown_alert_s: float = Field(default=10.0, gt=0, le=3600)
+    """An order of which nobody knows whether it exists raises an alert after this."""
+    unknown_limit_s: float = Field(default=120.0, ge=30, le=3600)
+    """An entry that is still not found out is closed as UNKNOWN after this, so that the exit behind it can run."""
+    settle_s: float = Field(default=7.0, ge=5.5, le=60)
+    """An order is not declared absent earlier than this after it was sent; above Bybit's receive window of 5 s."""
+    flat_deadline_s: float = Field(default=20.0, gt=0, le=3600)
+    """A position still open so long after its exit was due raises an alert."""
+    max_clock_skew_ms: int = Field(default=1000, ge=10, le=5000)
+    """Largest difference between this machine's clock and the exchange's, milliseconds."""
+    catch_up_interval_s: float = Field(default=30.0, ge=1, le=3600)
+    """Account role: executions are read over REST so often, besides each (re)connection."""
+    catch_up_overlap_s: float = Field(default=600.0, ge=10, le=86_400)
+    """Account role: how far behind the last reading each one begins."""
+    snapshot_interval_s: float = Field(default=30.0, ge=1, le=3600)
+    """Account role, wall clock: seconds between two snapshots."""
+    day_open_wait_s: float = Field(default=60.0, ge=0, le=3600)
+    """Account role, wall clock: how long a day's open waits for flat positions before it is taken anyway."""
+
+    @model_validator(mode="after")
+    def _one_source_of_keys(self) -> Self:
+        if (self.accounts is None) == (self.accounts_file is None):
+            raise ValueError("set one of EXECUTOR_ACCOUNTS and EXECUTOR_ACCOUNTS_FILE")
+        return self
+
+    @property
+    def is_event_time(self) -> bool:
+        """Whether requests are stamped with event time."""
+        return self.clock is ClockMode.EVENT
+
+    def account_keys(self) -> tuple[AccountKey, ...]:
+        """Return the accounts and their keys.
+
+        Raises:
+            SettingsError: If they cannot be read; the message holds no part of them.
+        """
+        source = "EXECUTOR_ACCOUNTS"
+        text = "" if self.accounts is None else self.accounts.get_secret_value()
+        if self.accounts_file is not None:
+            source = f"EXECUTOR_ACCOUNTS_FILE ({self.accounts_file})"
+            try:
+                text = self.accounts_file.read_text()
+            except OSError as error:
+                raise SettingsError(f"{source} cannot be read ({error.strerror}); check its path and rights") from error
+        try:
+            keys = tuple(
+                AccountKey(
+                    check_name("account name", row["name"]), SecretStr(row["api_key"]), SecretStr(row["api_secret"])
+                )
+                for row in json.loads(text)
+            )
+        except InvalidInputError as error:
+            raise SettingsError(f"{source}: {error}") from error
+        except (ValueError, KeyError, TypeError):  # the text of these errors may quote a secret
+            raise SettingsError(
+                f'{source} must be a JSON list such as [{{"name": "main", "api_key": "...", "api_secret": "..."}}]'
+            ) from None
+        names = [key.name for key in keys]
+        if not keys or len(set(names)) != len(names):
+            raise SettingsError(f"{source} must name at least one account, and each once; has {names}")
+        return keys

@@ -1,0 +1,88 @@
+"""Both roles by the wall clock against a paper exchange in real time."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from breakwater_core.events import AccountSnapshot, Fill, Leg, OrderEvent, OrderStatus, SnapshotKind
+from breakwater_runtime.bus import Bus
+from executor_service.venue_clock import ClockMode, wall_clock_ms
+from paper_exchange_service.engine.markets import Costs
+from paper_exchange_service.playback import play_synthetic
+from paper_exchange_service.server import Options, PaperExchange
+from paper_exchange_service.settings import AccountSettings
+
+
+@pytest.fixture
+async def exchange(faults: Any) -> AsyncIterator[PaperExchange]:
+    playback = play_synthetic(
+        seed=1, symbols=("BTCUSDT",), trades_per_day=20_000, history_days=1, now_ms=wall_clock_ms()
+    )
+    options = Options(
+        accounts=(
+            AccountSettings(name="main", key="test-key", secret=SecretStr("test-secret"), usdt=Decimal(100_000)),
+        ),
+        costs=Costs(slippage_ratio=Decimal(0), latency_ms=5, depth_notional=Decimal(20_000)),
+        faults=faults,
+        rate_limits=True,
+    )
+    async with PaperExchange(options, playback) as exchange:
+        yield exchange
+
+
+def closing(log: Any) -> list[OrderEvent]:
+    return [event for event in log.of(OrderEvent) if event.intent_closed]
+
+
+async def test_an_entry_and_its_exit_go_through_and_every_fill_is_told_once(
+    roles: SimpleNamespace, exchange: PaperExchange, desk: Any, log: Any, bus: Bus, kit: SimpleNamespace
+) -> None:
+    wall = {"clock": ClockMode.WALL, "snapshot_interval_s": 1.0}
+    day = roles.SESSION.day_of(wall_clock_ms())
+    async with roles.account(**wall), roles.order(**wall):
+        await log.until(lambda log: any(s.kind is SnapshotKind.DAY_OPEN for s in log.of(AccountSnapshot)))
+        price = exchange.engine.market("BTCUSDT").last_at(wall_clock_ms())
+        now_ms = wall_clock_ms()
+        changes = {"day": day, "trigger_time_ms": now_ms, "trigger_price": price, "target_price": price}
+        await desk.decide(kit.intent(valid_until_ms=now_ms + 10_000, **changes))
+        await log.until(lambda log: len(closing(log)) == 1)
+        await desk.decide(kit.intent(Leg.EXIT, **changes | {"trigger_time_ms": wall_clock_ms()}))
+        await log.until(lambda log: len(closing(log)) == 2)
+        account = exchange.engine.accounts["main"]
+        await log.until(lambda log: len(log.of(Fill)) == len(account.executions))
+        await log.until(lambda log: log.of(AccountSnapshot)[-1].fills_total == len(account.executions))
+    entry, exit_ = closing(log)
+    assert entry.status is OrderStatus.FILLED
+    assert exit_.status is OrderStatus.FILLED
+    assert len(log.of(Fill)) > 2  # the book is thin: several fills each
+    assert len({fill.exec_id for fill in log.of(Fill)}) == len(log.of(Fill))
+    assert account.position("BTCUSDT", 0).size == 0
+    assert log.of(AccountSnapshot)[0].day == day
+
+
+async def test_fills_during_an_outage_of_the_stream_are_caught_up_over_rest(
+    roles: SimpleNamespace, exchange: PaperExchange, desk: Any, log: Any, kit: SimpleNamespace, faults: Any
+) -> None:
+    wall = {"clock": ClockMode.WALL, "catch_up_interval_s": 1.0}
+    day = roles.SESSION.day_of(wall_clock_ms())
+    faults.of_frame = lambda _topic, _frame: []  # the stream is up and silent
+    async with roles.account(**wall), roles.order(**wall):
+        await log.until(lambda log: any(s.kind is SnapshotKind.DAY_OPEN for s in log.of(AccountSnapshot)))
+        price = exchange.engine.market("BTCUSDT").last_at(wall_clock_ms())
+        now_ms = wall_clock_ms()
+        await desk.decide(
+            kit.intent(
+                day=day,
+                trigger_time_ms=now_ms,
+                valid_until_ms=now_ms + 10_000,
+                trigger_price=price,
+                target_price=price,
+            )
+        )
+        account = exchange.engine.accounts["main"]
+        await log.until(lambda log: bool(closing(log)) and len(log.of(Fill)) == len(account.executions) > 0)
+    assert closing(log)[0].status is OrderStatus.FILLED
