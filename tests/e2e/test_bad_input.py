@@ -27,12 +27,12 @@ def write(path: Path, rows: list[str], header: str = HEADER) -> Path:
 def replay_fails(folder: Path, *arguments: str | Path, code: int = 2) -> str:
     """Run a replay that must fail with the code; return its one line."""
     output = folder / "out"
-    output.mkdir(exist_ok=True)
-    (output / "report.json").write_text("{}")  # of an earlier run
     finished = breakwater("replay", *arguments, "--out", output)
     assert finished.returncode == code, (finished.returncode, finished.stderr[-1500:])
     lines = [line for line in finished.stderr.splitlines() if line.strip()]
     assert len(lines) == 1, lines
+    assert not (output / "report.json").exists()
+    assert not (output / "report.html").exists()
     return lines[0]
 
 
@@ -117,7 +117,7 @@ def test_an_absent_database_is_named_without_its_password(tmp_path: Path) -> Non
     file = write(tmp_path / "x_BTCUSDT.csv", candles())
     url = "postgresql+psycopg://user:hunter2@127.0.0.1:9/nothing"
     line = replay_fails(tmp_path, file, "--database", url, code=3)
-    assert "database" in line
+    assert "Postgres at 127.0.0.1:9" in line
     assert "hunter2" not in line
 
 

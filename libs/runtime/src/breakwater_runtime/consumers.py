@@ -231,7 +231,8 @@ class PullConsumer:
         if self._subscription is not None:
             with suppress(nats.errors.Error, TimeoutError):
                 # what the server has sent by now still arrives, to be given back at once instead of after ack_wait
-                await asyncio.wait_for(self._subscription.drain(), DETACH_TIMEOUT_S)
+                drained = self._subscription.drain()  # type: ignore[no-untyped-call]  # nats-py does not annotate it
+                await asyncio.wait_for(drained, DETACH_TIMEOUT_S)
         while not self._queue.empty():
             await self._acknowledge(self._queue.get_nowait(), b"-NAK")
 

@@ -35,12 +35,26 @@ class Since:
 
 
 @dataclass(frozen=True, slots=True)
+class After:
+    """Start: behind a message that was taken before.
+
+    A server that crashes may lose the newest messages of a stream that does not survive a power cut, and gives their
+    sequences to others. So the message is known by its sequence and its time of storage, nanoseconds since
+    1970-01-01T00:00Z; if another one stands there now, reading goes on behind that time.
+    """
+
+    sequence: int
+    stored_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message of a stream."""
+    """One message of a stream; `stored_ns` is when the server stored it, nanoseconds since 1970-01-01T00:00Z."""
 
     subject: str
     payload: bytes
     sequence: int
+    stored_ns: int = 0
 
 
 class StreamReader:
@@ -53,7 +67,7 @@ class StreamReader:
         name: str,
         stream: str,
         filters: Sequence[str],
-        start: int | Since,
+        start: int | Since | After,
         handle: Callable[[Delivery], None],
     ) -> None:
         """Read `filters` of `stream` from sequence `start` (or a constant above); `handle` must not block."""
@@ -63,7 +77,7 @@ class StreamReader:
         self._filters = list(filters)
         self._start = start
         self._handle = handle
-        self._delivered = 0
+        self._last: After | None = start if isinstance(start, After) else None
         self._consumer = ""
         self._expected = 1
         self._last_sign = 0.0
@@ -73,7 +87,7 @@ class StreamReader:
     @property
     def sequence(self) -> int:
         """Stream sequence of the last message handed over; 0 before the first."""
-        return self._delivered
+        return self._last.sequence if self._last else 0
 
     async def run(self) -> None:
         """Keep the reader alive until cancelled; raises what the handler raised."""
@@ -91,7 +105,7 @@ class StreamReader:
     async def _attach(self, cause: str) -> None:
         if cause != "start":
             READER_RESETS.labels(self._name, cause).inc()
-            get_logger().warning("reader_reset", reader=self._name, cause=cause, behind_sequence=self._delivered)
+            get_logger().warning("reader_reset", reader=self._name, cause=cause, behind_sequence=self.sequence)
         delay_s = 0.1
         while True:
             await self._detach()
@@ -120,7 +134,7 @@ class StreamReader:
             "idle_heartbeat": round(HEARTBEAT_S * NANOSECONDS),
             "inactive_threshold": 30 * NANOSECONDS,
             "filter_subjects": self._filters,
-            **self._policy(),
+            **await self._policy(),
         }
         await self._bus.api(
             f"CONSUMER.CREATE.{self._stream}.{self._consumer}",
@@ -128,17 +142,32 @@ class StreamReader:
         )
         self._last_sign = asyncio.get_running_loop().time()
 
-    def _policy(self) -> dict[str, Any]:
-        if self._delivered:
-            return {"deliver_policy": "by_start_sequence", "opt_start_seq": self._delivered + 1}
+    async def _policy(self) -> dict[str, Any]:
+        if self._last is not None:
+            if await self._still_stored(self._last):
+                return {"deliver_policy": "by_start_sequence", "opt_start_seq": self._last.sequence + 1}
+            return {"deliver_policy": "by_start_time", "opt_start_time": _timestamp(self._last.stored_ns + 1)}
         if isinstance(self._start, Since):
-            moment = datetime.fromtimestamp(self._start.time_ms / 1000, tz=UTC)
-            return {"deliver_policy": "by_start_time", "opt_start_time": moment.isoformat().replace("+00:00", "Z")}
+            return {"deliver_policy": "by_start_time", "opt_start_time": _timestamp(self._start.time_ms * 1_000_000)}
         if self._start == NEW_ONLY:
             return {"deliver_policy": "new"}
         if self._start == LAST_PER_SUBJECT:
             return {"deliver_policy": "last_per_subject"}
-        return {"deliver_policy": "by_start_sequence", "opt_start_seq": max(1, self._start)}
+        start = self._start if isinstance(self._start, int) else 1
+        return {"deliver_policy": "by_start_sequence", "opt_start_seq": max(1, start)}
+
+    async def _still_stored(self, last: After) -> bool:
+        """Whether the stream still begins or goes on as it did when the message was taken."""
+        state = (await self._bus.api(f"STREAM.INFO.{self._stream}"))["state"]
+        if last.sequence < int(state["first_seq"]):
+            return True  # it has aged out: what follows it is the oldest that is there
+        if last.sequence > int(state["last_seq"]):
+            return False
+        try:
+            found = await self._bus.api(f"STREAM.MSG.GET.{self._stream}", {"seq": last.sequence})
+        except BusError:
+            return True  # removed one by one, as key-value entries are
+        return _nanoseconds(str(found["message"]["time"])) == last.stored_ns
 
     async def _detach(self) -> None:
         subscription, self._subscription = self._subscription, None
@@ -156,7 +185,7 @@ class StreamReader:
             return
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>
         parts = message.reply.split(".")
-        sequence, count = int(parts[-4]), int(parts[-3])
+        sequence, count, stored_ns = int(parts[-4]), int(parts[-3]), int(parts[-2])
         if parts[-6] != self._consumer or self._failure is not None:
             return
         if count != self._expected:
@@ -164,11 +193,11 @@ class StreamReader:
             return
         self._expected += 1
         try:
-            self._handle(Delivery(message.subject, message.data, sequence))
+            self._handle(Delivery(message.subject, message.data, sequence, stored_ns))
         except Exception as error:  # noqa: BLE001  # handed to run(), which raises it in the owner's task
             self._failure = error
             return
-        self._delivered = sequence
+        self._last = After(sequence, stored_ns)
 
     async def _controlled(self, message: Msg, headers: dict[str, str]) -> None:
         if message.reply:  # flow control: the server waits for this answer
@@ -180,6 +209,18 @@ class StreamReader:
             self._last_sign = float("-inf")
 
 
+def _timestamp(time_ns: int) -> str:
+    seconds, rest = divmod(time_ns, NANOSECONDS)
+    return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def _nanoseconds(timestamp: str) -> int:
+    """Return nanoseconds since 1970 of RFC 3339 text in UTC with up to nine decimals, as the server writes it."""
+    whole, _, decimals = timestamp.removesuffix("Z").partition(".")
+    seconds = int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp())
+    return seconds * NANOSECONDS + int(decimals.ljust(9, "0") or 0)
+
+
 @asynccontextmanager
 async def read_stream(
     bus: Bus,
@@ -187,7 +228,7 @@ async def read_stream(
     name: str,
     stream: str,
     filters: Sequence[str],
-    start: int | Since,
+    start: int | Since | After,
     handle: Callable[[Delivery], None],
 ) -> AsyncIterator[StreamReader]:
     """Run a reader while the context is open; what its handler raises ends the context, as in a task group."""

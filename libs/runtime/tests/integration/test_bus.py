@@ -12,10 +12,10 @@ from breakwater_core.errors import PermanentError, TransientError
 from breakwater_core.events import Fill, FillKind, Side
 from breakwater_core.market import Clock, ClockKind, TradeBatch
 from breakwater_runtime import codec, subjects
-from breakwater_runtime.bus import Bus, connect
+from breakwater_runtime.bus import Bus, connect, ensure_streams
 from breakwater_runtime.consumers import ConsumerSpecification, PullConsumer, Received
 from breakwater_runtime.errors import DependencyError
-from breakwater_runtime.readers import LAST_PER_SUBJECT, Delivery, read_stream, wait_for_value
+from breakwater_runtime.readers import LAST_PER_SUBJECT, After, Delivery, read_stream, wait_for_value
 from breakwater_runtime.settings import ServiceSettings
 
 
@@ -242,3 +242,54 @@ async def test_a_clock_travels_the_bus(bus: Bus) -> None:
     ):
         delivery = await found
     assert codec.decode(delivery.subject, delivery.payload).value == clock
+
+
+async def test_a_reader_goes_on_when_a_crash_took_messages_that_it_had_seen(bus: Bus) -> None:
+    seen: list[int] = []
+    await bus.publish_all([batch(number) for number in range(1, 6)])
+    async with read_stream(
+        bus, name="md", stream="MD", filters=["md.>"], start=1, handle=lambda d: seen.append(window_of(d))
+    ) as reader:
+        while len(seen) < 5:
+            await asyncio.sleep(0.01)
+        # What a crash does to a stream that is written behind: the newest are gone, and their sequences are used again.
+        await bus.api("STREAM.DELETE.MD")
+        await ensure_streams(bus)
+        await bus.publish_all([batch(number) for number in (6, 7)])
+        while len(seen) < 7:
+            await asyncio.sleep(0.01)
+        assert reader.sequence == 2
+    assert seen == [1, 2, 3, 4, 5, 6, 7]
+
+
+async def test_reading_behind_a_message_that_is_not_there_any_more_goes_by_its_time(bus: Bus) -> None:
+    places: list[After] = []
+    await bus.publish_all([batch(1), batch(2)])
+    async with read_stream(
+        bus,
+        name="md",
+        stream="MD",
+        filters=["md.>"],
+        start=1,
+        handle=lambda d: places.append(After(d.sequence, d.stored_ns)),
+    ):
+        while len(places) < 2:
+            await asyncio.sleep(0.01)
+    assert await windows_behind(bus, places[0]) == [2]
+    await bus.api("STREAM.DELETE.MD")
+    await ensure_streams(bus)
+    await bus.publish(batch(3))
+    assert await windows_behind(bus, places[1]) == [3]
+
+
+def window_of(delivery: Delivery) -> int:
+    window: int = codec.decode(delivery.subject, delivery.payload).value.window
+    return window
+
+
+async def windows_behind(bus: Bus, place: After) -> list[int]:
+    found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    async with read_stream(
+        bus, name="md", stream="MD", filters=["md.>"], start=place, handle=lambda d: found.set_result(window_of(d))
+    ):
+        return [await found]

@@ -11,7 +11,9 @@ class Checkpoint:
 
     Attributes:
         strategy_version: Configuration that the state was made under.
-        market_sequence: Stream sequence in MD from which to read again.
+        market_sequence: Stream sequence in MD: live the last message that need not be read again, in replay the first
+            that must be.
+        stored_ns: Live: when that message was stored, nanoseconds since 1970; 0 in replay.
         window: Last replay window that is done; 0 when live.
         strategy: `PortfolioStrategy.snapshot()`.
     """
@@ -20,6 +22,7 @@ class Checkpoint:
     market_sequence: int
     window: int
     strategy: dict[str, Any]
+    stored_ns: int = 0
 
     def encode(self) -> bytes:
         """Return the entry's value."""
@@ -29,6 +32,7 @@ class Checkpoint:
                 "market_sequence": self.market_sequence,
                 "window": self.window,
                 "strategy": self.strategy,
+                "stored_ns": self.stored_ns,
             },
             separators=(",", ":"),
         ).encode()

@@ -15,6 +15,7 @@ from breakwater_core.portfolio import Decision, PortfolioStrategy
 from breakwater_runtime import subjects
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.readers import After
 from signal_service.checkpoint import Checkpoint
 from signal_service.intents import IntentFactory, Outcome, OutcomeBook, key_of_decision
 from signal_service.metrics import (
@@ -33,10 +34,10 @@ _STATUS_INTERVAL_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class MarketMessage:
-    """A decoded message of the market data, with its stream sequence and when it was taken from the bus."""
+    """A decoded message of the market data, with its place in the stream and when it was taken from the bus."""
 
     value: TradeBatch | DailyBar | Clock
-    sequence: int
+    place: After
     received_at: float
 
 
@@ -57,7 +58,7 @@ class SignalHandler:
         self._closed = asyncio.Event()
         self._window_starts: dict[int, int] = {}
         self._done_window = -1
-        self._safe_sequence = 0  # everything up to here is decided upon and need not be read again
+        self._safe: After | None = None  # everything up to here is decided upon and need not be read again
         self._status_at = 0.0
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -68,7 +69,8 @@ class SignalHandler:
         """
         self._strategy.restore(checkpoint.strategy)
         self._done_window = checkpoint.window
-        self._safe_sequence = checkpoint.market_sequence - 1
+        if self._live:
+            self._safe = After(checkpoint.market_sequence, checkpoint.stored_ns)
 
     # -- order events ----------------------------------------------------------------------------------------------
 
@@ -106,7 +108,7 @@ class SignalHandler:
         else:
             await self._clock(value, message)
         if self._live and self._strategy.buffered_from_ms is None:
-            self._safe_sequence = message.sequence
+            self._safe = message.place
 
     def mark_gap(self, symbol: str | None = None) -> None:
         """Take note that market data is missing before what comes next: of one symbol, or of all."""
@@ -119,7 +121,7 @@ class SignalHandler:
         if not self._live:
             if batch.window <= self._done_window:
                 return
-            self._window_starts.setdefault(batch.window, message.sequence)
+            self._window_starts.setdefault(batch.window, message.place.sequence)
         TRADES.inc(len(batch))
         self._strategy.feed_trades(batch)
         if self._live:
@@ -175,25 +177,33 @@ class SignalHandler:
         )
 
     async def _window_done(self, clock: Clock, message: MarketMessage) -> None:
-        resume_at = self._window_starts.get(clock.window + 1, message.sequence)
+        resume_at = self._window_starts.get(clock.window + 1, message.place.sequence)
         self._done_window = clock.window
         for window in [number for number in self._window_starts if number <= clock.window]:
             del self._window_starts[window]
         WINDOWS.inc()
+        await self._write_checkpoint(resume_at, 0)
+        await self.announce_progress(clock.window)
+
+    async def announce_progress(self, window: int) -> None:
+        """Tell the lock-step that everything up to a window is decided."""
         progress = subjects.progress_key(self._bus.run_id, "signal")
-        await self._write_checkpoint(resume_at)
-        await self._bus.write(subjects.CHECKPOINT_BUCKET, progress, str(clock.window).encode())
+        await self._bus.write(subjects.CHECKPOINT_BUCKET, progress, str(window).encode())
 
     # -- checkpoints and status ------------------------------------------------------------------------------------
 
     async def checkpoint_live(self) -> None:
         """Write down the state after the last message; live only."""
-        if self._safe_sequence:
-            await self._write_checkpoint(self._safe_sequence + 1)
+        if self._safe is not None:
+            await self._write_checkpoint(self._safe.sequence, self._safe.stored_ns)
 
-    async def _write_checkpoint(self, market_sequence: int) -> None:
+    async def _write_checkpoint(self, market_sequence: int, stored_ns: int) -> None:
         checkpoint = Checkpoint(
-            self._config.version, market_sequence, max(0, self._done_window), self._strategy.snapshot()
+            strategy_version=self._config.version,
+            market_sequence=market_sequence,
+            window=max(0, self._done_window),
+            strategy=self._strategy.snapshot(),
+            stored_ns=stored_ns,
         )
         key = subjects.signal_state_key(self._bus.run_id, self._instance)
         await self._bus.write(subjects.CHECKPOINT_BUCKET, key, checkpoint.encode())

@@ -11,7 +11,7 @@ from breakwater_runtime import codec, subjects
 from breakwater_runtime.bus import Bus, BusError
 from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.logs import get_logger
-from breakwater_runtime.readers import Delivery, Since, read_stream
+from breakwater_runtime.readers import After, Delivery, Since, read_stream
 from breakwater_runtime.service import Service, open_service
 from signal_service.checkpoint import Checkpoint
 from signal_service.handler import MarketMessage, SignalHandler
@@ -46,7 +46,9 @@ class Inbox:
             return
         if self.queue.qsize() >= self._limit:
             raise OverloadedError(f"{self.queue.qsize()} messages of market data wait; signal is too slow")
-        self.queue.put_nowait(MarketMessage(decoded.value, delivery.sequence, time.monotonic()))
+        self.queue.put_nowait(
+            MarketMessage(decoded.value, After(delivery.sequence, delivery.stored_ns), time.monotonic())
+        )
         self._service.health.hold("market_data")
 
     def order_event(self, delivery: Delivery) -> None:
@@ -128,8 +130,10 @@ def _day_start(config: BreakwaterConfig) -> Since:
     return Since(session.day_start_ms(session.day_of(now_ms)) - _DAY_START_MARGIN_MS)
 
 
-async def _resume(bus: Bus, settings: SignalSettings, config: BreakwaterConfig, handler: SignalHandler) -> int | None:
-    """Restore the last checkpoint; return the sequence of market data to read from, None without a checkpoint."""
+async def _resume(
+    bus: Bus, settings: SignalSettings, config: BreakwaterConfig, handler: SignalHandler
+) -> int | After | None:
+    """Restore the last checkpoint; return where to read market data from, None without a checkpoint."""
     value = await bus.read(subjects.CHECKPOINT_BUCKET, subjects.signal_state_key(settings.run_id, settings.instance))
     if value is None:
         return None
@@ -141,6 +145,10 @@ async def _resume(bus: Bus, settings: SignalSettings, config: BreakwaterConfig, 
     if first > checkpoint.market_sequence:
         handler.mark_gap()
     get_logger().info("resumed", window=checkpoint.window, market_sequence=checkpoint.market_sequence)
+    if settings.run_id == LIVE_RUN_ID:
+        return After(checkpoint.market_sequence, checkpoint.stored_ns)
+    if checkpoint.window:  # the end may have come between the checkpoint and the word that the window is done
+        await handler.announce_progress(checkpoint.window)
     return checkpoint.market_sequence
 
 

@@ -1,0 +1,166 @@
+"""The daily bars of the live feed: from the exchange's candles, checked against the trades that were seen."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+
+from breakwater_bybit.errors import ExchangeError
+from breakwater_bybit.fields import MalformedPayload
+from breakwater_bybit.model import Candle
+from breakwater_core.market import DailyBar, TradeBatch
+from breakwater_core.session import Session
+from breakwater_runtime.logs import get_logger
+from market_data_service.candle_bars import closed_bar, interval_for, open_bar
+from market_data_service.gap_filling import TradeSource
+from market_data_service.metrics import BAR_MISMATCHES
+
+_POLL_S = 0.5
+_LATE_POLL_S = 5.0
+_TOLERANCE = 1e-9
+
+
+@dataclass(slots=True)
+class _Extremes:
+    """Highest and lowest price of the trades that were seen."""
+
+    high: float
+    low: float
+
+
+class LiveBars:
+    """Publishes CLOSED and OPEN bars; one object for all symbols."""
+
+    def __init__(
+        self,
+        source: TradeSource,
+        session: Session,
+        *,
+        publish: Callable[[DailyBar], None],
+        has_gap: Callable[[str, date], bool],
+        alert: Callable[[str, str, str], None],
+        timeout_s: float,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            source: The exchange.
+            session: Defines the days.
+            publish: Takes the bars.
+            has_gap: Tells of symbol and day whether trades are known to be missing.
+            alert: Takes name, symbol and summary of what a person should know.
+            timeout_s: Seconds after a day's end at which a candle that is not closed is late.
+        """
+        self._source = source
+        self._session = session
+        self._publish = publish
+        self._has_gap = has_gap
+        self._alert = alert
+        self._timeout_s = timeout_s
+        self._seen: dict[tuple[str, date], _Extremes] = {}
+        self._opened: dict[str, DailyBar] = {}
+
+    def note(self, batch: TradeBatch) -> None:
+        """Take in published trades, to check the exchange's candles against."""
+        day = self._session.day_of(int(batch.times_ms[0]))
+        split = batch.times_ms < self._session.day_end_ms(day)
+        for of_day, prices in ((day, batch.prices[split]), (day + timedelta(days=1), batch.prices[~split])):
+            if not prices.size:
+                continue
+            high, low = float(prices.max()), float(prices.min())
+            known = self._seen.get((batch.symbol, of_day))
+            if known is None:
+                self._seen[batch.symbol, of_day] = _Extremes(high, low)
+            else:
+                known.high, known.low = max(known.high, high), min(known.low, low)
+
+    async def warm_up(self, symbol: str, today: date, days: int) -> None:
+        """Publish the CLOSED bars of the `days` days before today, and learn today's open for `publish_opened`.
+
+        Raises:
+            ExchangeError: If the exchange does not answer.
+        """
+        first = today - timedelta(days=days)
+        candles = await self._candles(symbol, first, today)
+        for number in range(days):
+            day = first + timedelta(days=number)
+            if (bar := closed_bar(candles, self._session, day)) is not None:
+                self._publish(self._marked(bar))
+        self._learn_open(candles, today)
+
+    def publish_opened(self) -> None:
+        """Publish the OPEN bars of the running day that are known."""
+        for symbol in self._opened:
+            self.publish_open(symbol)
+
+    async def turn(self, symbol: str, ended: date, *, is_whole: bool) -> None:
+        """Publish the CLOSED bar of the day that has ended and the OPEN bar of the next, as soon as they are known.
+
+        Args:
+            symbol: Venue symbol.
+            ended: The day that has ended.
+            is_whole: Whether all of its trades were seen, so that the candle must agree with them.
+        """
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        is_late = False
+        while True:
+            candles = await self._candles_or_none(symbol, ended)
+            bar = closed_bar(candles, self._session, ended)
+            if bar is not None and open_bar(candles, self._session, ended + timedelta(days=1)) is not None:
+                break
+            if not is_late and asyncio.get_running_loop().time() >= deadline:
+                is_late = True
+                self._alert(
+                    "candle_late",
+                    symbol,
+                    f"the exchange has not closed the daily candle of {ended}; {symbol} is not entered until it has",
+                )
+            await asyncio.sleep(_LATE_POLL_S if is_late else _POLL_S)
+        self._check(bar, is_whole=is_whole)
+        self._publish(self._marked(bar))
+        self._learn_open(candles, ended + timedelta(days=1))
+        self.publish_open(symbol)
+
+    def publish_open(self, symbol: str) -> None:
+        """Publish the running day's OPEN bar as far as it is known; again when the day has got a gap."""
+        bar = self._opened.get(symbol)
+        if bar is not None:
+            self._publish(self._marked(bar))
+
+    def _learn_open(self, candles: Sequence[Candle], day: date) -> None:
+        bar = open_bar(candles, self._session, day)
+        if bar is not None:
+            self._opened[bar.symbol] = bar
+
+    def _marked(self, bar: DailyBar) -> DailyBar:
+        return replace(bar, complete=bar.complete and not self._has_gap(bar.symbol, bar.day))
+
+    def _check(self, bar: DailyBar, *, is_whole: bool) -> None:
+        seen = self._seen.pop((bar.symbol, bar.day), None)
+        for key in [key for key in self._seen if key[0] == bar.symbol and key[1] < bar.day]:
+            del self._seen[key]
+        if not is_whole or seen is None:
+            return
+        if _differ(seen.high, bar.high) or _differ(seen.low, bar.low):
+            BAR_MISMATCHES.labels(bar.symbol).inc()
+            self._alert(
+                "bar_mismatch",
+                bar.symbol,
+                f"{bar.symbol} {bar.day}: trades seen reach from {seen.low} to {seen.high}, the exchange's candle "
+                f"from {bar.low} to {bar.high}; the candle is used",
+            )
+
+    async def _candles_or_none(self, symbol: str, day: date) -> list[Candle]:
+        try:
+            return await self._candles(symbol, day, day + timedelta(days=1))
+        except (ExchangeError, MalformedPayload) as error:
+            get_logger().warning("candles_retried", symbol=symbol, reason=str(error))
+            return []
+
+    async def _candles(self, symbol: str, first: date, last: date) -> list[Candle]:
+        interval = interval_for(self._session, first, last)
+        return await self._source.candles(symbol, interval, start_ms=self._session.day_start_ms(first))
+
+
+def _differ(price: float, other: float) -> bool:
+    return abs(price - other) > _TOLERANCE * max(price, other)
