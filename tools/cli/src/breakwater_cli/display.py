@@ -87,7 +87,7 @@ class ReplayDisplay:
             key = (row["day"], row["account"])
             if key not in self._days_shown:
                 self._days_shown.add(key)
-                self._console.print(day_line(row), highlight=False)
+                self._console.print(day_line(row), highlight=False, soft_wrap=True)
 
     async def _positions(self, client: httpx.AsyncClient) -> Table:
         table = Table(title="positions", expand=False)
