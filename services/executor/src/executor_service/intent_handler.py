@@ -36,10 +36,16 @@ class IntentHandler:
 
     async def receive(self, received: Received) -> None:
         """Handle a message of the bus; as `handle`."""
-        await self.handle(received.event)
+        await self.handle(received.event, is_first=received.deliveries == 1)
 
-    async def handle(self, intent: Intent) -> None:
+    async def handle(self, intent: Intent, *, is_first: bool = False) -> None:
         """Bring an intent to its outcome.
+
+        Args:
+            intent: What to do.
+            is_first: The message is delivered for the first time, so nobody is likely to have begun: the record is not
+                read but written under the condition that there is none. If there is one, nothing is sent, and the next
+                delivery reads it.
 
         Raises:
             PermanentError: If an entry is for an account that this executor does not have.
@@ -52,7 +58,7 @@ class IntentHandler:
             raise TransientError(problem) if intent.leg.reduces else PermanentError(problem)
         self._drain.check()
         with metrics.INTENTS_IN_HAND.track_inprogress():
-            work = await IntentWork.open(intent, account, self._records, self._publisher)
+            work = await IntentWork.open(intent, account, self._records, self._publisher, is_first=is_first)
             if work.record.is_closed:
                 await work.tell_again()
             elif intent.leg.reduces:

@@ -35,11 +35,20 @@ class IntentWork:
 
     @classmethod
     async def open(
-        cls, intent: Intent, account: TradingAccount, records: Records, publisher: Publisher
+        cls,
+        intent: Intent,
+        account: TradingAccount,
+        records: Records,
+        publisher: Publisher,
+        *,
+        is_first: bool = False,
     ) -> "IntentWork":
-        """Take up an intent where its record says."""
+        """Take up an intent where its record says; one delivered for the first time is taken for new without a look.
+
+        That is safe, since the first write of the record fails where there is one, and comes before anything is sent.
+        """
         taken_s = time.monotonic()
-        known = await records.read(_key(intent))
+        known = None if is_first else await records.read(_key(intent))
         record, revision = known or (IntentRecord(intent.intent_id), 0)
         return cls(intent, account, records, publisher, record, revision, taken_s)
 

@@ -1,0 +1,94 @@
+"""Wiring: settings -> database, writer, bus, consumers, HTTP."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from breakwater_runtime.bus import connect
+from breakwater_runtime.consumers import ConsumerSpecification, Handle, PullConsumer
+from breakwater_runtime.health import Health, bind_socket, serve_application
+from breakwater_runtime.logs import get_logger
+from reporter_service import consumers, metrics, reading
+from reporter_service.api import reporter_application
+from reporter_service.conversions import snapshot_of
+from reporter_service.database import Database
+from reporter_service.group_writer import CONDITION, GroupWriter, open_writer
+from reporter_service.handler import SERVICE, ReporterHandler
+from reporter_service.migrate import check_migrated, migrate
+from reporter_service.recording import record_run
+from reporter_service.settings import ReporterSettings
+
+
+async def run(
+    settings: ReporterSettings, stop: asyncio.Event, *, listening: Callable[[int], None] = lambda _port: None
+) -> None:
+    """Work until `stop` is set, then drain; `listening` is told the port once it is served.
+
+    Raises:
+        DependencyError: If the database, NATS or the port cannot be used.
+        InvalidInputError: If the configuration file is absent or wrong.
+    """
+    configuration = settings.configuration()
+    database = Database(settings.database_url.get_secret_value())
+    await asyncio.to_thread(migrate if settings.migrate else check_migrated, database)
+    health = Health("bus", CONDITION)
+    bound = bind_socket(settings.http_host, settings.http_port)
+    try:
+        async with (
+            serve_application(reporter_application(database, health), bound) as port,
+            connect(settings, name=SERVICE, health=health) as bus,
+            open_writer(database, health, stop) as writer,
+            asyncio.timeout(None) as deadline,
+            asyncio.TaskGroup() as tasks,
+        ):
+            health.hold("bus")
+            wall_ms = time.time_ns() // 1_000_000
+            await writer.apply(
+                lambda session: record_run(
+                    session,
+                    run_id=settings.run_id,
+                    strategy_version=configuration.version,
+                    config=configuration.as_values(),
+                    wall_ms=wall_ms,
+                )
+            )
+            await _restore_gauges(writer, settings.run_id)
+            handler = ReporterHandler(
+                run_id=settings.run_id,
+                writer=writer,
+                publisher=bus,
+                conditions=health,
+                fills_wait_s=settings.fills_wait_s,
+                ledger_tolerance=settings.ledger_tolerance,
+            )
+            for number, (specification, handle) in enumerate(_work(settings, handler)):
+                consumer = PullConsumer(bus, specification, handle, service=SERVICE)
+                tasks.create_task(consumer.run(stop), name=f"{specification.durable}-{number}")
+            get_logger().info("reporter_ready", port=port, database=database.place)
+            listening(port)
+            await stop.wait()
+            deadline.reschedule(asyncio.get_running_loop().time() + settings.drain_timeout_s)
+    finally:
+        database.close()
+
+
+def _work(settings: ReporterSettings, handler: ReporterHandler) -> Sequence[tuple[ConsumerSpecification, Handle]]:
+    run_id = settings.run_id
+    return [
+        *[(consumers.order_consumer(run_id), handler.on_order)] * settings.workers,
+        *[(consumers.fill_consumer(run_id), handler.on_fill)] * settings.workers,
+        (consumers.account_consumer(run_id), handler.on_account),
+        (consumers.alert_consumer(run_id), handler.on_alert),
+        (consumers.clock_consumer(run_id), handler.on_clock),
+    ]
+
+
+async def _restore_gauges(writer: GroupWriter, run_id: str) -> None:
+    """Show what the database knows of each account until the next message does."""
+    days = await writer.apply(lambda session: reading.latest_days(session, run_id))
+    metrics.show_days(days)
+    snapshots = await writer.apply(
+        lambda session: [snapshot_of(row) for row in reading.latest_snapshots(session, run_id).values()]
+    )
+    for snapshot in snapshots:
+        metrics.show_snapshot(snapshot)
