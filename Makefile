@@ -32,7 +32,7 @@ lint: setup  ## style, formatting, types, import rules, protobuf drift
 	$(MAKE) --no-print-directory types imports proto-check
 
 types: setup  ## mypy --strict
-	$(RUN) mypy $(filter-out libs/contracts/src,$(wildcard libs/*/src services/*/src tools/*/src))
+	$(RUN) mypy $(filter-out libs/contracts/src,$(wildcard libs/*/src services/*/src tools/*/src)) bench
 
 imports: setup  ## the import rules of pyproject.toml
 	$(RUN) lint-imports

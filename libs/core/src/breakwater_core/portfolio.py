@@ -47,6 +47,8 @@ class PortfolioStrategy:
         self._session = config.session.session()
         self._symbols = {name: SymbolStrategy(name, config, self._session) for name in sorted(names)}
         self._ordered = tuple(self._symbols.values())
+        self._undecided: dict[str, SymbolStrategy] = {}  # symbols that hold trades; only they can have a decision
+        self._timer_ms: int | None = None  # the next timer, as long as nothing has changed it
         self._now_ms: int | None = None
         self._day: date | None = None
         self._exit_opens_ms = 0
@@ -77,7 +79,9 @@ class PortfolioStrategy:
         Raises:
             InvalidInputError: If the symbol is not in the portfolio, the columns differ in length or times fall.
         """
-        self._symbol(batch.symbol).feed_trades(batch)
+        symbol = self._symbol(batch.symbol)
+        symbol.feed_trades(batch)
+        self._undecided[batch.symbol] = symbol
 
     def feed_bar(self, bar: DailyBar) -> None:
         """Take in a daily bar; the OPEN bar of a day comes after the CLOSED bars of the days before.
@@ -115,6 +119,7 @@ class PortfolioStrategy:
             timer_ms = self._next_timer_ms()
             earliest = self._earliest(min(self._now_ms, timer_ms))
             if earliest is not None:
+                self._timer_ms = None
                 return (earliest.take(),)
             if self._now_ms <= timer_ms:
                 return ()
@@ -150,6 +155,7 @@ class PortfolioStrategy:
             InvalidInputError: If the symbol is not in the portfolio.
         """
         outcome = Outcome(day, leg, attempt, position_side, average_price, at_ms)
+        self._timer_ms = None
         return self._symbol(symbol).apply_outcome(outcome)
 
     def positions_possible(self) -> tuple[str, ...]:
@@ -197,6 +203,8 @@ class PortfolioStrategy:
                     f"the snapshot may hold a position in {name}, which is not in the portfolio; put it back into "
                     "portfolio.symbols, or flatten it and remove the checkpoint"
                 )
+        self._undecided.clear()
+        self._timer_ms = None
         self._now_ms = values["now_ms"]
         day = None if values["day"] is None else date.fromisoformat(values["day"])
         self._day = day
@@ -221,10 +229,16 @@ class PortfolioStrategy:
     def _begin_day(self, day: date) -> None:
         self._day = day
         self._exit_opens_ms = self._session.exit_opens_ms(day)
+        self._timer_ms = None
         for symbol in self._ordered:
             symbol.begin_day(day)
 
     def _next_timer_ms(self) -> int:
+        if self._timer_ms is None:
+            self._timer_ms = self._earliest_timer_ms()
+        return self._timer_ms
+
+    def _earliest_timer_ms(self) -> int:
         timer_ms = self._exit_opens_ms
         for symbol in self._ordered:
             retry_ms = symbol.retry_at_ms
@@ -235,14 +249,18 @@ class PortfolioStrategy:
     def _earliest(self, limit_ms: int) -> SymbolStrategy | None:
         """Return the symbol with the first decision before the limit; of equal times the first name."""
         earliest = None
-        for symbol in self._ordered:
+        for name in sorted(self._undecided):
+            symbol = self._undecided[name]
             found_ms = symbol.scan(limit_ms)
             if found_ms is not None:
                 earliest, limit_ms = symbol, found_ms
+            elif symbol.buffered_from_ms is None:
+                del self._undecided[name]
         return earliest
 
     def _decide_exits(self, timer_ms: int) -> tuple[Decision, ...]:
         ends_day = timer_ms == self._exit_opens_ms
+        self._timer_ms = None
         decisions: list[Decision] = []
         for symbol in self._ordered:
             retried = symbol.retry_exit(timer_ms)

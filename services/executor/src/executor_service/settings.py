@@ -45,7 +45,7 @@ class ExecutorSettings(ServiceSettings):
     """Limit for connecting and for each pause of an answer; in event mode 15, as the exchange waits for data."""
     request_budget: bool = True
     """Whether requests are held within Bybit's limits; never in event mode."""
-    concurrency: int = Field(default=8, ge=1, le=64)
+    concurrency: int = Field(default=4, ge=1, le=64)
     """Entries begin only while fewer orders are in hand; orders that reduce a position never wait."""
     ack_wait_s: float = Field(default=10.0, ge=1, le=300)
     """An intent whose executor has died is taken over after this."""

@@ -93,8 +93,10 @@ class ProcessGroup:
     async def wait_until_ready(self, names: Sequence[str] | None = None) -> None:
         """Return once the named processes (all by default) answer that they are ready.
 
+        `watch` must run meanwhile: it hears of a process that ends.
+
         Raises:
-            ServiceFailedError: If one ends, or is not ready in time.
+            ServiceFailedError: If one is not ready in time.
         """
         deadline = time.monotonic() + READY_TIMEOUT_S
         async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
@@ -102,7 +104,6 @@ class ProcessGroup:
                 child = self.children[name]
                 reason = "no answer"
                 while True:
-                    self._raise_if_ended(child)
                     try:
                         answer = await client.get(f"http://127.0.0.1:{child.specification.http_port}/ready")
                         if answer.status_code == httpx.codes.OK:
@@ -127,22 +128,19 @@ class ProcessGroup:
                     self._revive(child)
 
     def _revive(self, child: Child) -> None:
-        self._raise_if_ended(child, unless_killed=True)
+        self._raise_if_hopeless(child)
         if child.restarts >= MAX_RESTARTS:
             raise ServiceFailedError(f"{child.name} ended {child.restarts} times: {child.last_words()}")
         child.restarts += 1
         child.process = _spawn(child.specification, child.log_path)
 
-    def _raise_if_ended(self, child: Child, *, unless_killed: bool = False) -> None:
+    def _raise_if_hopeless(self, child: Child) -> None:
+        """Raise if the process has ended for a reason that starting it again does not mend."""
         code = child.process.poll()
-        if code is None or (unless_killed and code not in {EXIT_BAD_SETTINGS, EXIT_DEPENDENCY}):
-            return
-        words = f"{child.name}: {child.last_words()}"
         if code == EXIT_BAD_SETTINGS:
-            raise InvalidInputError(words)
+            raise InvalidInputError(f"{child.name}: {child.last_words()}")
         if code == EXIT_DEPENDENCY:
-            raise DependencyError(words)
-        raise ServiceFailedError(f"{child.name} ended with exit code {code}: {child.last_words()}")
+            raise DependencyError(f"{child.name}: {child.last_words()}")
 
     async def stop(self, timeout_s: float = 9.5) -> None:
         """Ask all processes to drain, last started first, and end those that do not within the time."""

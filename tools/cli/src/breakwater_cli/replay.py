@@ -15,7 +15,7 @@ from typing import Any
 from breakwater_cli.completion import ProgressWatch, wait_for_end, wait_until_settled
 from breakwater_cli.display import ReplayDisplay
 from breakwater_cli.nats_process import NatsProcess
-from breakwater_cli.processes import ProcessGroup
+from breakwater_cli.processes import ProcessGroup, ProcessSpecification
 from breakwater_cli.system import SystemPlan
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
@@ -170,15 +170,19 @@ def finish_report(report: dict[str, Any], *, trades: int, wall_seconds: float) -
 async def _run(plan: SystemPlan, prepared: PreparedReplay, started: float) -> tuple[int, float]:
     request = prepared.request
     values = plan.replay_values(speed=request.speed, first_day=prepared.first_day, last_day=prepared.last_day)
-    services = [*plan.workers(), plan.market_data(values)]
+    early = [plan.market_data(values), *plan.signal_processes(), *plan.book_keepers()]
+    prices = {"REFERENCE_PRICES": json.dumps(prepared.first_prices)}
     logs = plan.directory / "logs"
     watch = ProgressWatch()
     settings = ServiceSettings(nats_url=plan.nats_url, run_id=plan.run_id)
     async with (
-        running(logs, [plan.paper_exchange({"REFERENCE_PRICES": json.dumps(prepared.first_prices)})]),
-        running(logs, services) as group,
+        running(logs, [plan.paper_exchange(prices)], wait=False) as exchange,
+        running(logs, early, wait=False) as group,
         connect(settings, name="cli") as bus,
     ):
+        await exchange.wait_until_ready()
+        group.start(plan.executor_processes())  # they look at their accounts first of all
+        await group.wait_until_ready()
         reporter_port = group.children["reporter"].specification.http_port
         display = ReplayDisplay(
             watch=watch,
@@ -194,8 +198,16 @@ async def _run(plan: SystemPlan, prepared: PreparedReplay, started: float) -> tu
 
 
 @asynccontextmanager
-async def running(logs: Path, specifications: Sequence[Any]) -> AsyncIterator[ProcessGroup]:
-    """Run processes while the context is open; a process that cannot be kept up ends the context with its reason."""
+async def running(
+    logs: Path, specifications: Sequence[ProcessSpecification], *, wait: bool = True
+) -> AsyncIterator[ProcessGroup]:
+    """Run processes while the context is open; a process that cannot be kept up ends the context with its reason.
+
+    Args:
+        logs: Folder of their logs.
+        specifications: What to start.
+        wait: Enter the context only when all are ready.
+    """
     group = ProcessGroup(logs)
     owner = asyncio.current_task()
     failure: list[BaseException] = []
@@ -208,19 +220,18 @@ async def running(logs: Path, specifications: Sequence[Any]) -> AsyncIterator[Pr
             if owner is not None:
                 owner.cancel()
 
-    watcher = None
+    watcher = asyncio.create_task(watched())
     try:
         group.start(specifications)
-        await group.wait_until_ready()
-        watcher = asyncio.create_task(watched())
+        if wait:
+            await group.wait_until_ready()
         yield group
     except asyncio.CancelledError:
         if failure:
             raise failure[0] from None
         raise
     finally:
-        if watcher is not None:
-            watcher.cancel()
+        watcher.cancel()
         await group.stop()
 
 

@@ -109,6 +109,24 @@ class SystemPlan:
 
     def workers(self) -> list[ProcessSpecification]:
         """Return signal, both roles of the executor, reporter and notifier."""
+        return [*self.book_keepers(), *self.executor_processes(), *self.signal_processes()]
+
+    def book_keepers(self) -> list[ProcessSpecification]:
+        """Return reporter and notifier."""
+        return [
+            self._process("reporter", "reporter_service", "REPORTER_", {"DATABASE_URL": self.database_url}),
+            self._process("notifier", "notifier_service", "NOTIFIER_", {}),
+        ]
+
+    def signal_processes(self) -> list[ProcessSpecification]:
+        """Return the signal replicas, all hot."""
+        return [
+            self._process("signal" if number == 1 else f"signal-{number}", "signal_service", "SIGNAL_", {})
+            for number in range(1, self.signals + 1)
+        ]
+
+    def executor_processes(self) -> list[ProcessSpecification]:
+        """Return the executor's account role and its order roles."""
         accounts = [
             {"name": name, "api_key": account_key(name), "api_secret": account_secret(name)}
             for name in self.config.portfolio.accounts
@@ -123,17 +141,8 @@ class SystemPlan:
             self._process(f"executor-{number}", "executor_service", "EXECUTOR_", exchange | {"ROLE": "order"})
             for number in range(1, self.executors + 1)
         ]
-        signals = [
-            self._process("signal" if number == 1 else f"signal-{number}", "signal_service", "SIGNAL_", {})
-            for number in range(1, self.signals + 1)
-        ]
-        return [
-            self._process("reporter", "reporter_service", "REPORTER_", {"DATABASE_URL": self.database_url}),
-            self._process("notifier", "notifier_service", "NOTIFIER_", {}),
-            self._process("executor-account", "executor_service", "EXECUTOR_", exchange | {"ROLE": "account"}),
-            *executors,
-            *signals,
-        ]
+        keeper = self._process("executor-account", "executor_service", "EXECUTOR_", exchange | {"ROLE": "account"})
+        return [keeper, *executors]
 
 
 def account_key(account: str) -> str:
