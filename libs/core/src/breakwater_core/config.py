@@ -53,6 +53,15 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_a_word(cls, values: Any) -> Any:
+        """Read the text `none` as "not set" where a key may be unset; elsewhere it may be a value, as of the filter."""
+        if not isinstance(values, dict):
+            return values
+        unset = {name for name, field in cls.model_fields.items() if field.default is None}
+        return {name: None if name in unset and value == "none" else value for name, value in values.items()}
+
 
 class StrategySettings(Section):
     """Volatility breakout with a moving-average filter."""

@@ -58,7 +58,7 @@ def _plain(text: str) -> Any:
     text = text.strip()
     if text.startswith(("[", "{")):
         return yaml.safe_load(text)
-    if text.lower() in {"none", "null", "~", ""}:
+    if text.lower() in {"null", "~", ""}:
         return None
     if text.lower() in {"true", "false"}:
         return text.lower() == "true"

@@ -74,6 +74,13 @@ def test_overrides_reach_every_kind_of_value() -> None:
     assert str(config.costs.taker_fee) == "0.0006"
 
 
+def test_none_is_a_filter_and_elsewhere_means_not_set() -> None:
+    config = read_config(None, ["strategy.filter=none", "strategy.stop_loss=none", "risk.daily_loss_stop=none"])
+    assert config.strategy.filter == "none"
+    assert config.strategy.stop_loss is None
+    assert config.risk.daily_loss_stop is None
+
+
 def test_secrets_are_blanked_by_name_and_in_urls() -> None:
     event = redact(None, "", {"event": "x", "api_key": "k", "url": "postgresql://user:pw@host/db", "side": "buy"})
     assert event == {
