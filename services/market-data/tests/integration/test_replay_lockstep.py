@@ -171,10 +171,15 @@ async def test_the_bus_being_killed_in_mid_replay_changes_nothing(
         await parties.ended.wait()
         stop.set()
         await task
+    # What the crash took from the stream is published again, and may so reach a reader a second time.
     clocks = [event for event in parties.seen if isinstance(event, Clock) and event.kind is ClockKind.ADVANCED]
-    assert [clock.window for clock in clocks] == list(range(1, 49))
-    trades = [event for event in parties.seen if isinstance(event, TradeBatch)]
-    assert sum(map(len, trades)) == clocks[-1].trades_total == 2000
+    assert list(dict.fromkeys(clock.window for clock in clocks)) == list(range(1, 49))
+    trades = {
+        (event.symbol, event.window, int(event.times_ms[0])): len(event)
+        for event in parties.seen
+        if isinstance(event, TradeBatch)
+    }
+    assert sum(trades.values()) == clocks[-1].trades_total == 2000
 
 
 async def test_a_replay_can_be_recorded_and_the_record_holds_the_same(

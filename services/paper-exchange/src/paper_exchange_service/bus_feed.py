@@ -29,9 +29,10 @@ class PriceSink(Protocol):
 def feed_from(run_id: str, sink: PriceSink) -> Callable[[Delivery], None]:
     """Return the handler that feeds the sink with one run's messages; those of other runs are passed over.
 
-    A message that comes a second time (market-data was started again) is recognised by its window.
+    A message that comes a second time (market-data or the bus was started again) is recognised by its window and first
+    trade: a window may hold several messages of a symbol, each beginning later than the one before.
     """
-    windows: dict[str, int] = {}
+    newest: dict[str, tuple[int, int]] = {}
 
     def handle(delivery: Delivery) -> None:
         decoded = decode(delivery.subject, delivery.payload)
@@ -39,8 +40,9 @@ def feed_from(run_id: str, sink: PriceSink) -> Callable[[Delivery], None]:
         if decoded.run_id != run_id:
             return
         if isinstance(event, TradeBatch):
-            if event.window > windows.get(event.symbol, 0):
-                windows[event.symbol] = event.window
+            place = (event.window, int(event.times_ms[0]) if len(event) else 0)
+            if place > newest.get(event.symbol, (0, 0)):
+                newest[event.symbol] = place
                 sink.feed_trades(event)
         elif isinstance(event, Clock):
             sink.feed_clock(event.trades_through_ms, event.now_ms)
