@@ -55,6 +55,19 @@ def test_every_position_is_closed_and_every_entry_filled(candle_files: list[Path
     assert report["refused"] == []
 
 
+def test_entries_fill_at_the_trade_that_triggered_them_plus_the_modelled_slippage(
+    candle_files: list[Path], tmp_path: Path
+) -> None:
+    report = replay_report(tmp_path, candle_files[2], "--set", "costs.slippage_bps=2", timeout_s=300)
+    entries = [order for order in report["orders"] if order["leg"] == "entry"]
+    assert entries
+    for order in entries:
+        # The path of a minute candle has a trade every 15 s: 50 ms later the triggering one is still the last.
+        price, trigger = Decimal(order["avg_price"]), Decimal(order["trigger_price"])
+        against = price - trigger if order["side"] == "buy" else trigger - price
+        assert trigger * Decimal("0.0002") <= against <= trigger * Decimal("0.0002") + Decimal("0.1")
+
+
 def test_executors_and_speed_do_not_change_the_report(candle_files: list[Path], tmp_path: Path) -> None:
     one = replay_report(tmp_path / "one", *candle_files, "--executors", "1", timeout_s=300)
     four = replay_report(tmp_path / "four", *candle_files, "--executors", "4", "--speed", "150000", timeout_s=300)

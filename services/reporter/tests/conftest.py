@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 from sqlalchemy import select
+from testcontainers.community.postgres import PostgresContainer
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import TransientError
@@ -48,6 +49,9 @@ from reporter_service.handler import ReporterHandler
 from reporter_service.migrate import migrate
 from reporter_service.recording import record_run
 from reporter_service.tables import Table
+
+os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # its image is not always at hand
+POSTGRES_IMAGE = "postgres:16-alpine"
 
 FIRST_DAY = date(2023, 7, 4)
 SESSION = Session()
@@ -90,15 +94,18 @@ class PostgresServer:
         ]
         command = [str(self.binaries / "postgres"), "-D", str(self.folder / "data"), "-p", str(self.port), *options]
         self.process = subprocess.Popen([*as_postgres(), *command], stdout=log, stderr=log)
+        self.wait_until_up()
+
+    def wait_until_up(self) -> None:
         pause = threading.Event()
-        for _ in range(500):
+        for _ in range(1000):
             try:
                 psycopg.connect(f"{self.url}/postgres", connect_timeout=2).close()
             except psycopg.OperationalError:
                 pause.wait(0.02)
             else:
                 return
-        raise RuntimeError(f"Postgres did not start: {(self.folder / 'log').read_text()[-500:]}")
+        raise RuntimeError(f"Postgres did not start on port {self.port}; see {self.folder / 'log'}")
 
     def stop(self) -> None:
         if self.process is not None:
@@ -126,6 +133,47 @@ class PostgresServer:
         return f"{self.url}/{name}"
 
 
+@dataclass
+class PostgresInDocker(PostgresServer):
+    """The same in a container, on a port of the loopback address that it keeps when it is started again."""
+
+    container: PostgresContainer | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres:postgres@127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        if self.container is None:
+            image = PostgresContainer(POSTGRES_IMAGE, username="postgres", password="postgres", dbname="postgres")
+            self.container = image.with_bind_ports(5432, self.port)
+            self.container.start()
+        else:
+            self.container.get_wrapped_container().start()
+        self.wait_until_up()
+
+    def stop(self) -> None:
+        if self.container is not None:
+            self.container.get_wrapped_container().stop(timeout=2)
+
+    def interrupt(self) -> None:
+        self.stop()
+
+    def remove(self) -> None:
+        if self.container is not None:
+            self.container.stop()
+
+
+def docker_has_postgres() -> bool:
+    """Whether Docker runs here and holds the image; a pull in the middle of a test would not be a test's business."""
+    docker = shutil.which("docker")
+    if docker is None:
+        return False
+    return (
+        subprocess.run([docker, "image", "inspect", POSTGRES_IMAGE], capture_output=True, check=False).returncode == 0
+    )
+
+
 def as_postgres() -> list[str]:
     """Postgres refuses to run as root."""
     return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
@@ -140,9 +188,16 @@ def postgres_binaries() -> Path | None:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
+    """Postgres in Docker where that runs, from the machine's binaries otherwise."""
+    if docker_has_postgres():
+        container = PostgresInDocker(Path(), Path(), free_port())
+        container.start()
+        yield container
+        container.remove()
+        return
     binaries = postgres_binaries()
     if binaries is None:
-        pytest.skip("no Postgres binaries (initdb, postgres) on this machine")
+        pytest.skip(f"neither Docker with {POSTGRES_IMAGE} nor Postgres binaries (initdb, postgres) on this machine")
     folder = Path(tempfile.mkdtemp(prefix="breakwater-postgres-"))
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")

@@ -1,6 +1,7 @@
 """The daily bars of the live feed: from the exchange's candles, checked against the trades that were seen."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
@@ -59,6 +60,7 @@ class LiveBars:
         self._timeout_s = timeout_s
         self._seen: dict[tuple[str, date], _Extremes] = {}
         self._opened: dict[str, DailyBar] = {}
+        self._closed: dict[str, deque[DailyBar]] = {}
 
     def note(self, batch: TradeBatch) -> None:
         """Take in published trades, to check the exchange's candles against."""
@@ -82,10 +84,9 @@ class LiveBars:
         """
         first = today - timedelta(days=days)
         candles = await self._candles(symbol, first, today)
-        for number in range(days):
-            day = first + timedelta(days=number)
-            if (bar := closed_bar(candles, self._session, day)) is not None:
-                self._publish(self._marked(bar))
+        bars = (closed_bar(candles, self._session, first + timedelta(days=number)) for number in range(days))
+        self._closed[symbol] = deque((bar for bar in bars if bar is not None), maxlen=days)
+        self._publish_closed(symbol)
         self._learn_open(candles, today)
 
     def publish_opened(self) -> None:
@@ -95,6 +96,8 @@ class LiveBars:
 
     async def turn(self, symbol: str, ended: date, *, is_whole: bool) -> None:
         """Publish the CLOSED bar of the day that has ended and the OPEN bar of the next, as soon as they are known.
+
+        The CLOSED bars of the days before come along again.
 
         Args:
             symbol: Venue symbol.
@@ -117,7 +120,8 @@ class LiveBars:
                 )
             await asyncio.sleep(_LATE_POLL_S if is_late else _POLL_S)
         self._check(bar, is_whole=is_whole)
-        self._publish(self._marked(bar))
+        self._closed.setdefault(symbol, deque(maxlen=1)).append(bar)
+        self._publish_closed(symbol)
         self._learn_open(candles, ended + timedelta(days=1))
         self.publish_open(symbol)
 
@@ -125,6 +129,11 @@ class LiveBars:
         """Publish the running day's OPEN bar as far as it is known; again when the day has got a gap."""
         bar = self._opened.get(symbol)
         if bar is not None:
+            self._publish(self._marked(bar))
+
+    def _publish_closed(self, symbol: str) -> None:
+        """Publish all bars of the warm-up again: whoever reads the day from its start needs nothing older."""
+        for bar in self._closed.get(symbol, ()):
             self._publish(self._marked(bar))
 
     def _learn_open(self, candles: Sequence[Candle], day: date) -> None:
