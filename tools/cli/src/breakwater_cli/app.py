@@ -32,6 +32,10 @@ app = typer.Typer(
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML or JSON configuration.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given several times.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+MoreRecordings = Annotated[
+    list[str] | None,
+    typer.Argument(help="Further files of --recording, as in `--recording A B C`.", show_default=False),
+]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for report.json, report.html, the database and logs.")]
 
 
@@ -198,6 +202,7 @@ def record(
 
 @app.command()
 def up(
+    more: MoreRecordings = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the database, logs and the bus.")] = Path("var/up"),
     recording: Annotated[
         list[str] | None, typer.Option(help="Recording to play; default: the synthetic market.")
@@ -216,7 +221,7 @@ def up(
 
     request = UpRequest(
         output=out,
-        recordings=tuple(recording or ()),
+        recordings=(*(recording or ()), *(more or ())),
         config=read_config(config, overrides or ()),
         executors=executors,
         database_url=database,
@@ -243,6 +248,7 @@ def run(
 
 @app.command()
 def paper_exchange(
+    more: MoreRecordings = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="One port for REST and sockets; 0 takes a free one.")] = 0,
     recording: Annotated[list[str] | None, typer.Option(help="File, folder or SYMBOL=FILE; may be repeated.")] = None,
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Play the synthetic market.")] = False,
@@ -255,11 +261,12 @@ def paper_exchange(
     from breakwater_cli.paper import serve_paper_exchange
     from breakwater_runtime.config_file import read_config
 
-    if recording and synthetic:
+    recordings = (*(recording or ()), *(more or ()))
+    if recordings and synthetic:
         raise InvalidInputError("--recording and --synthetic exclude each other")
     serve_paper_exchange(
         port=port,
-        recordings=tuple(recording or ()),
+        recordings=recordings,
         accounts=tuple(account or ()),
         config=read_config(config, overrides or ()),
         as_json=as_json,
