@@ -12,6 +12,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 IDLE_TIMEOUT_S = 600.0
 """Without a frame from the client for so long, the connection is closed."""
+_SETTLE_S = 0.025
+"""Least time before a login or subscription is answered, unless answers are immediate."""
 
 _log = structlog.get_logger()
 
@@ -59,9 +61,26 @@ class Connection:
         else:
             self.send(frame)
 
+    def settle(self, frame: dict[str, Any], then: Callable[[], None] = lambda: None) -> None:
+        """Queue the answer to a login or subscription, and go on with `then`, e.g. the topic's first frame.
+
+        Both come late enough for a client that sends first and gets ready for the answer afterwards, as pybit does.
+        """
+
+        def answer() -> None:
+            if not self._closing:
+                self.send(frame)
+                then()
+
+        if self._reply_delay_s > 0:
+            asyncio.get_running_loop().call_later(max(self._reply_delay_s, _SETTLE_S), answer)
+        else:
+            answer()
+
     def close_after_replies(self) -> None:
         """Close the connection once what was queued before has left."""
-        asyncio.get_running_loop().call_later(self._reply_delay_s + 0.002, self._finish)
+        delay_s = max(self._reply_delay_s, _SETTLE_S) if self._reply_delay_s > 0 else 0.0
+        asyncio.get_running_loop().call_later(delay_s + 0.002, self._finish)
 
     async def run(self, received: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
         """Serve the connection until either side ends it.

@@ -59,7 +59,7 @@ class Options:
     costs: Costs = field(default_factory=Costs)
     rate_limits: bool = False
     ip_ban_ms: int = 600_000
-    ack_delay_s: float = 0.003
+    ack_delay_s: float = 0.008
     queue_frames: int = 20_000
     faults: Faults = field(default_factory=NoFaults)
     instrument_source: InstrumentSource = instrument_for

@@ -110,7 +110,7 @@ class PaperExchangeSettings(ServiceSettings):
     """Whether request limits are enforced; absent: in real time only. Breaches are counted in any case."""
     ip_ban_s: float = Field(default=600.0, ge=0, le=86_400)
     """Seconds for which an address is refused after it exceeded its limit."""
-    ack_delay_ms: float = Field(default=3.0, ge=0, le=1000)
+    ack_delay_ms: float = Field(default=8.0, ge=0, le=1000)
     """Real time: least time between a signed request and its answer, milliseconds."""
     queue_frames: int = Field(default=20_000, ge=10, le=1_000_000)
     """Frames that may wait for a slow socket before it is closed."""

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from starlette.websockets import WebSocket
@@ -103,9 +104,7 @@ class PublicSession:
             if sum(map(len, self._connection.topics)) + sum(map(len, topics)) > _LONGEST_ARGS:
                 self._reply("subscribe", request_id, success=False, text="error:args length exceeds 21000")
                 return
-            self._reply("subscribe", request_id, success=True, text="")
-            for topic in topics:
-                self._feed.join(topic, self._connection)
+            self._reply("subscribe", request_id, success=True, text="", then=lambda: self._join(topics))
         elif operation == "unsubscribe":
             for topic in topics:
                 self._feed.leave(topic, self._connection)
@@ -113,16 +112,21 @@ class PublicSession:
         else:
             self._reply(str(operation), request_id, success=False, text="Params Error")
 
-    def _reply(self, operation: str, request_id: str, *, success: bool, text: str) -> None:
-        self._connection.reply(
-            {
-                "success": success,
-                "ret_msg": text,
-                "conn_id": self._connection.id,
-                "req_id": request_id,
-                "op": operation,
-            }
-        )
+    def _join(self, topics: list[str]) -> None:
+        for topic in topics:
+            self._feed.join(topic, self._connection)
+
+    def _reply(
+        self, operation: str, request_id: str, *, success: bool, text: str, then: Callable[[], None] = lambda: None
+    ) -> None:
+        frame = {
+            "success": success,
+            "ret_msg": text,
+            "conn_id": self._connection.id,
+            "req_id": request_id,
+            "op": operation,
+        }
+        self._connection.settle(frame, then)
 
 
 class PrivateSession:
@@ -178,15 +182,14 @@ class PrivateSession:
         self._reply("subscribe", request_id, success=True, text="")
 
     def _reply(self, operation: str, request_id: str, *, success: bool, text: str) -> None:
-        self._connection.reply(
-            {
-                "success": success,
-                "ret_msg": text,
-                "op": operation,
-                "conn_id": self._connection.id,
-                "req_id": request_id,
-            }
-        )
+        frame = {
+            "success": success,
+            "ret_msg": text,
+            "op": operation,
+            "conn_id": self._connection.id,
+            "req_id": request_id,
+        }
+        self._connection.settle(frame)
 
 
 class TradeSession:
