@@ -5,7 +5,7 @@ RUN := $(UV) run --frozen
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick lint types imports proto proto-check bench clean
+.PHONY: help setup demo test test-quick chaos lint types imports proto proto-check bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -25,6 +25,9 @@ test: setup  ## all tests
 
 test-quick: setup  ## the tests that take less than ten seconds each
 	$(RUN) pytest -m "not slow"
+
+chaos: setup  ## play recordings while everything dies, hangs and lies, and check the books; SEEDS=n (20), FIRST=n
+	$(RUN) python -m tests.e2e.chaos --seeds $(or $(SEEDS),20) --first $(or $(FIRST),0) --out var/chaos
 
 lint: setup  ## style, formatting, types, import rules, protobuf drift
 	$(RUN) ruff check

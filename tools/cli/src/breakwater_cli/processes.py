@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 
@@ -46,13 +47,33 @@ class ProcessSpecification:
     http_port: int
 
 
+class Process(Protocol):
+    """What is asked of an operating system process; `subprocess.Popen` is one."""
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, negative for the signal that ended it; None while it runs."""
+
+    def send_signal(self, number: int, /) -> None:
+        """Send a signal."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+    def wait(self) -> int:
+        """Return the exit code once it has ended."""
+
+
 @dataclass
 class Child:
     """A running service process."""
 
     specification: ProcessSpecification
     log_path: Path
-    process: subprocess.Popen[bytes]
+    process: Process
     restarts: int = 0
 
     @property
@@ -82,13 +103,14 @@ class ProcessGroup:
     log_directory: Path
     children: dict[str, Child] = field(default_factory=dict)
     stopping: bool = False
+    spawn: Callable[[ProcessSpecification, Path], Process] = field(default_factory=lambda: spawn)
 
     def start(self, specifications: Sequence[ProcessSpecification]) -> None:
         """Start processes; does not wait for them to be ready."""
         self.log_directory.mkdir(parents=True, exist_ok=True)
         for specification in specifications:
             log_path = self.log_directory / f"{specification.name}.log"
-            self.children[specification.name] = Child(specification, log_path, _spawn(specification, log_path))
+            self.children[specification.name] = Child(specification, log_path, self.spawn(specification, log_path))
 
     async def wait_until_ready(self, names: Sequence[str] | None = None) -> None:
         """Return once the named processes (all by default) answer that they are ready.
@@ -132,7 +154,7 @@ class ProcessGroup:
         if child.restarts >= MAX_RESTARTS:
             raise ServiceFailedError(f"{child.name} ended {child.restarts} times: {child.last_words()}")
         child.restarts += 1
-        child.process = _spawn(child.specification, child.log_path)
+        child.process = self.spawn(child.specification, child.log_path)
 
     def _raise_if_hopeless(self, child: Child) -> None:
         """Raise if the process has ended for a reason that starting it again does not mend."""
@@ -164,7 +186,8 @@ def child_environment(additions: Mapping[str, str]) -> dict[str, str]:
     return inherited | dict(additions)
 
 
-def _spawn(specification: ProcessSpecification, log_path: Path) -> subprocess.Popen[bytes]:
+def spawn(specification: ProcessSpecification, log_path: Path) -> Process:
+    """Start a process in a session of its own, its output appended to the log."""
     with log_path.open("ab") as log:
         return subprocess.Popen(  # noqa: S603  # our own modules
             [sys.executable, "-m", specification.module],
