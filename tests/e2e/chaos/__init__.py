@@ -1,1 +1,1 @@
-"""Chaos: a recording is played through real processes while they die and hang; then the exchange's books are checked."""
+"""Chaos: a recording is played through real processes while they die and hang, then the books are checked."""

@@ -90,7 +90,7 @@ class Totals:
         lines = [
             "",
             f"{seeds} seeds, {len(failed)} with a broken invariant{f': {failed}' if failed else ''}",
-            f"{self.orders} orders, {self.fills} fills; {self.deeds.total()} deeds, {self.injected.total()} faults injected",
+            f"{self.orders} orders, {self.fills} fills; {self.deeds.total()} deeds, {self.injected.total()} faults",
             "deeds:  " + ", ".join(f"{name} {count}" for name, count in sorted(self.deeds.items())),
             "faults: " + ", ".join(f"{name} {count}" for name, count in sorted(self.injected.items())),
         ]
