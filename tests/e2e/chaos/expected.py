@@ -6,7 +6,7 @@ from typing import Any
 
 from breakwater_cli.replay import ReplayRequest, replay
 from tests.e2e.chaos.plan import ChaosPlan
-from tests.e2e.chaos.world import configuration, recording
+from tests.e2e.chaos.world import RUN_ID, configuration, recording
 
 
 def expected_report(plan: ChaosPlan, folder: Path) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def expected_report(plan: ChaosPlan, folder: Path) -> dict[str, Any]:
             sources=(str(recording(folder, plan.recording)),),
             config=config,
             output=out,
-            run_id=f"chaos-{plan.seed}",
+            run_id=RUN_ID,
             quiet=True,
         )
         asyncio.run(replay(request))

@@ -38,6 +38,7 @@ FIRST_DAY = date(2024, 1, 1)
 DAYS = 5
 TRADES_PER_DAY = 6_000
 RUN_TIMEOUT_S = 240
+RUN_ID = "chaos"
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ async def run(plan: ChaosPlan, folder: Path, recordings: Path) -> Evidence:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     source = str(await asyncio.to_thread(recording, recordings, plan.recording))
-    request = ReplayRequest(sources=(source,), config=configuration(plan), output=folder, run_id=f"chaos-{plan.seed}")
+    request = ReplayRequest(sources=(source,), config=configuration(plan), output=folder, run_id=RUN_ID)
     prepared = await asyncio.to_thread(prepare, request)
     write_config(prepared.config, folder / "config.json")
     started = time.perf_counter()
@@ -291,7 +292,7 @@ def _book_keepers(system: SystemPlan, channel: slack.SlackStandIn) -> list[Proce
 
 @asynccontextmanager
 async def _running(logs: Path) -> AsyncIterator[ProcessGroup]:
-    group = ProcessGroup(logs, spawn=forked.start)
+    group = ProcessGroup(logs, spawn=forked.start, restarts_without_dependency=True)
     try:
         yield group
     finally:

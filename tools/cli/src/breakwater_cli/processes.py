@@ -98,12 +98,22 @@ class Child:
 
 @dataclass
 class ProcessGroup:
-    """The service processes of one run, and their logs in one folder."""
+    """The service processes of one run, and their logs in one folder.
+
+    Attributes:
+        log_directory: Folder of the logs.
+        children: The processes, by name.
+        stopping: Nothing is started again any more.
+        spawn: Starts a process.
+        restarts_without_dependency: A process that ended because bus, database or exchange were away is started again,
+            as Kubernetes does; otherwise that ends the run.
+    """
 
     log_directory: Path
     children: dict[str, Child] = field(default_factory=dict)
     stopping: bool = False
     spawn: Callable[[ProcessSpecification, Path], Process] = field(default_factory=lambda: spawn)
+    restarts_without_dependency: bool = False
 
     def start(self, specifications: Sequence[ProcessSpecification]) -> None:
         """Start processes; does not wait for them to be ready."""
@@ -161,7 +171,7 @@ class ProcessGroup:
         code = child.process.poll()
         if code == EXIT_BAD_SETTINGS:
             raise InvalidInputError(f"{child.name}: {child.last_words()}")
-        if code == EXIT_DEPENDENCY:
+        if code == EXIT_DEPENDENCY and not self.restarts_without_dependency:
             raise DependencyError(f"{child.name}: {child.last_words()}")
 
     async def stop(self, timeout_s: float = 9.5) -> None:
