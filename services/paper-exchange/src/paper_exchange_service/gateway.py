@@ -12,6 +12,8 @@ from paper_exchange_service.api.market_endpoints import MARKET_ENDPOINTS
 from paper_exchange_service.api.order_endpoints import ORDER_ENDPOINTS
 from paper_exchange_service.engine.accounts import Account
 from paper_exchange_service.engine.refusal import Refusal
+from paper_exchange_service.fault_layer import FaultLayer, request_subject
+from paper_exchange_service.faults import CodeAnswer, Verdict
 from paper_exchange_service.rate_limits import Allowance, RateLimits
 from paper_exchange_service.venue import Venue, wall_clock_ms
 
@@ -57,9 +59,10 @@ class Reply:
 class Gateway:
     """Checks requests and has the endpoints answer them."""
 
-    def __init__(self, venue: Venue, limits: RateLimits) -> None:
+    def __init__(self, venue: Venue, limits: RateLimits, faults: FaultLayer) -> None:
         self.venue = venue
         self.limits = limits
+        self.faults = faults
 
     def authenticate(self, signed: Signed, payload: bytes, address: str) -> tuple[Account, int]:
         """Return the account behind a signature and the stamp of the request.
@@ -87,7 +90,7 @@ class Gateway:
         Raises:
             Refusal: If it is no number, or too far from the venue's time.
         """
-        now_ms = self.venue.now_ms()
+        now_ms = self.venue.server_ms()
         try:
             stamp_ms, window_ms = int(timestamp), int(window)
         except ValueError as error:
@@ -113,6 +116,36 @@ class Gateway:
         key = account.credentials
         if (endpoint.changes and key.read_only) or (endpoint.needs and endpoint.needs not in key.permissions):
             raise Refusal(10005, "Permission denied, please check your API key permissions.")
+
+    def judge(
+        self,
+        route: tuple[str, str],
+        params: Mapping[str, Any],
+        account: Account | None,
+        address: str,
+        stamp_ms: int | None,
+    ) -> Verdict:
+        """Return what becomes of a request: whether it is handled, and what is answered.
+
+        Args:
+            route: Method and path of an endpoint.
+            params: Its parameters.
+            account: Who asks; None: nobody who is known.
+            address: Where it comes from.
+            stamp_ms: The request's own stamp; None: it has none.
+        """
+        method, path = route
+        subject = request_subject(path, account.name if account else "", params, self.venue.time_of(stamp_ms))
+        changes = ENDPOINTS[route].changes
+        return self.faults.of_request(subject, method, address, changes=changes, now_ms=wall_clock_ms())
+
+    def injected(self, answer: CodeAnswer, endpoint: Endpoint) -> Reply:
+        """Return the envelope of an injected return code; one of a limit comes with that limit's headers."""
+        allowance = None
+        if answer.reset_in_ms is not None and endpoint.private:
+            limit = self.limits.limit_of(endpoint.group, endpoint.limit)
+            allowance = Allowance(limit, 0, 0, wall_clock_ms() + answer.reset_in_ms)
+        return Reply(answer.code, answer.text, {}, {}, allowance)
 
     async def answer(
         self, endpoint: Endpoint, params: Mapping[str, Any], account: Account | None, stamp_ms: int | None

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -18,9 +18,12 @@ from breakwater_recordings.instruments import default_instrument, instruments
 from breakwater_recordings.sources import open_recording
 from breakwater_recordings.synthetic import synthetic_instrument
 from breakwater_runtime.health import Health, bind_socket, health_application, serve_application
+from paper_exchange_service.abortable import AbortableProtocol
 from paper_exchange_service.control import Control
 from paper_exchange_service.engine.engine import Engine, InstrumentSource
 from paper_exchange_service.engine.markets import Costs
+from paper_exchange_service.fault_layer import FaultLayer
+from paper_exchange_service.fault_rules import NO_RULES, FaultRules
 from paper_exchange_service.faults import Faults, NoFaults
 from paper_exchange_service.feeder import Feeder
 from paper_exchange_service.gateway import Gateway
@@ -61,7 +64,11 @@ class Options:
     ip_ban_ms: int = 600_000
     ack_delay_s: float = 0.008
     queue_frames: int = 20_000
+    address_limit: int = 600
+    endpoint_limits: Mapping[str, int] = field(default_factory=dict)
+    fault_rules: FaultRules = NO_RULES
     faults: Faults = field(default_factory=NoFaults)
+    """A test's hook, asked before the rules."""
     instrument_source: InstrumentSource = instrument_for
     clock: Callable[[], int] = wall_clock_ms
 
@@ -83,28 +90,36 @@ class PaperExchange:
             playback: Trades for real time; None in a replay.
         """
         self.options = options
-        self.private = PrivateFeed(options.faults)
+        self.faults = FaultLayer(options.faults, options.fault_rules)
+        self.private = PrivateFeed(self.faults)
         self.engine = Engine(
             options.costs,
             instruments=options.instruments,
             instrument_source=options.instrument_source,
             listener=self.private,
             retention_ms=RETENTION_MS,
+            order_faults=self.faults,
         )
         self.private.attach(self.engine)
         for account in options.accounts:
             self.engine.add_account(account.name, account.credentials, account.usdt, at_ms=0)
-        self.limits = RateLimits(enforced=options.rate_limits, ban_ms=options.ip_ban_ms)
+        self.limits = RateLimits(
+            enforced=options.rate_limits,
+            ban_ms=options.ip_ban_ms,
+            address_limit=options.address_limit,
+            endpoint_limits=options.endpoint_limits,
+        )
         self.venue: RealTimeVenue | ReplayVenue
         self._feeder: Feeder | None = None
         if options.mode is Mode.REPLAY:
             self.venue = ReplayVenue(self.engine)
         else:
             self.venue = RealTimeVenue(self.engine, ack_delay_s=options.ack_delay_s, clock=options.clock)
-        self.public = PublicFeed(self.engine, self.venue.now_ms)
+        self.venue.skew = self.faults.skew_ms
+        self.public = PublicFeed(self.engine, self.venue.now_ms, self.faults)
         if playback is not None and isinstance(self.venue, RealTimeVenue):
             self._feeder = Feeder(self.engine, self.venue, self.public, playback, options.clock)
-        self.gateway = Gateway(self.venue, self.limits)
+        self.gateway = Gateway(self.venue, self.limits, self.faults)
         self.health = Health("prices")
         self._stack = AsyncExitStack()
         self._port = options.port
@@ -162,7 +177,7 @@ class PaperExchange:
                 serve_application(
                     self._application(sockets),
                     bound,
-                    http="httptools",
+                    http=AbortableProtocol,
                     ws="websockets-sansio",
                     ws_ping_interval=None,
                     ws_per_message_deflate=False,
@@ -185,7 +200,7 @@ class PaperExchange:
         await self._stack.aclose()
 
     def _application(self, sockets: Sockets) -> Starlette:
-        rest = RestApi(self.gateway, self.options.faults)
+        rest = RestApi(self.gateway)
         health = health_application(self.health)
 
         async def requests(scope: Scope, receive: Receive, send: Send) -> None:
@@ -197,7 +212,7 @@ class PaperExchange:
                 WebSocketRoute("/v5/public/linear", sockets.public),
                 WebSocketRoute("/v5/private", sockets.private),
                 WebSocketRoute("/v5/trade", sockets.trade),
-                *Control(self.venue, self.limits, self.private).routes,
+                *Control(self.venue, self.limits, self.private, self.faults, sockets).routes,
                 Mount("/", app=requests),
             ]
         )
@@ -240,6 +255,9 @@ def options_of(settings: PaperExchangeSettings, config: BreakwaterConfig) -> Opt
         ip_ban_ms=round(settings.ip_ban_s * 1000),
         ack_delay_s=settings.ack_delay_ms / 1000,
         queue_frames=settings.queue_frames,
+        address_limit=settings.address_limit,
+        endpoint_limits=settings.endpoint_limits,
+        fault_rules=settings.fault_rules(wall_clock_ms() if real_time else 0),
     )
 
 

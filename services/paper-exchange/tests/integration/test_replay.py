@@ -198,6 +198,7 @@ async def test_the_books_are_the_same_in_whatever_order_symbols_are_served(
                         await client.order(start_ms + offset_ms, symbol, side, quantity, link, **flags)
             query = f"/paper/books?at_ms={start_ms + 30_000}"
             books.append((await client.http.get(query)).json())
+            assert books[-1].pop("request_rates")["addresses"]["127.0.0.1"]["total"] == len(PLAN)  # in wall-clock time
     assert books[0] == books[1]
     account = books[0]["accounts"]["main"]
     assert [row["symbol"] for row in account["executions"] if row["execType"] == "Funding"]

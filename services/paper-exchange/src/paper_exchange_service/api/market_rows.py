@@ -27,7 +27,7 @@ def coins_of(symbol: str) -> tuple[str, str]:
     return symbol, "USDT"
 
 
-def instrument_row(market: Market) -> Row:
+def instrument_row(market: Market, *, status: str = "Trading") -> Row:
     """Return the row of `market/instruments-info`."""
     rules, instrument = market.rules, market.instrument
     base, quote = coins_of(market.symbol)
@@ -35,7 +35,7 @@ def instrument_row(market: Market) -> Row:
     return {
         "symbol": market.symbol,
         "contractType": "LinearPerpetual",
-        "status": "Trading",
+        "status": status,
         "baseCoin": base,
         "quoteCoin": quote,
         "launchTime": "1585526400000",

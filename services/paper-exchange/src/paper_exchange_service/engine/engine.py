@@ -13,6 +13,7 @@ from paper_exchange_service.engine.bookkeeping import EngineListener, Silence, b
 from paper_exchange_service.engine.margin import Valuation, order_margin, valuation
 from paper_exchange_service.engine.markets import Costs, Market
 from paper_exchange_service.engine.matching import Matcher
+from paper_exchange_service.engine.order_faults import NoOrderFaults, OrderFaults
 from paper_exchange_service.engine.orders import (
     NEVER_MS,
     Order,
@@ -52,6 +53,7 @@ class Engine:
         instrument_source: InstrumentSource | None = None,
         listener: EngineListener | None = None,
         retention_ms: int = 3_600_000,
+        order_faults: OrderFaults | None = None,
     ) -> None:
         """Open the exchange.
 
@@ -61,6 +63,7 @@ class Engine:
             instrument_source: Rules for symbols that only appear in the trades; None: they are passed over.
             listener: Is told about every change.
             retention_ms: How long trades are kept.
+            order_faults: Decides what goes wrong with orders; None: nothing does.
         """
         self.costs = costs
         self.markets: dict[str, Market] = {}
@@ -68,6 +71,7 @@ class Engine:
         self.keys: dict[str, Account] = {}
         self._instrument_source = instrument_source
         self._retention_ms = retention_ms
+        self.order_faults = order_faults or NoOrderFaults()
         self.matcher = Matcher(costs, listener or Silence())
         self.settlement = Settlement(self.markets, self.matcher)
         for instrument in instruments:
@@ -128,6 +132,7 @@ class Engine:
         market = self.market(request.symbol)
         if request.order_link_id and request.order_link_id in account.links:
             raise duplicate_link_id()
+        self.order_faults.refuse(account.name, request, at_ms)
         position, reduces = account.resolve(request)
         last = market.last_at(at_ms)
         if last is None:
@@ -158,6 +163,7 @@ class Engine:
             stop_order_type="" if request.trigger_price is None else "Stop",
             closes_all=request.quantity == ZERO,
         )
+        order.outcome = self.order_faults.outcome(order, market.rules.step)
         self.register(account, order)
         return order
 

@@ -83,6 +83,22 @@ class OrderRequest:
     slippage_ticks: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes of an accepted order when it is matched for the first time.
+
+    Attributes:
+        rejected: Reason for which it is rejected; empty: it is not.
+        share: Part of it that may fill, the rest is cancelled; None: all of it.
+    """
+
+    rejected: str = ""
+    share: Decimal | None = None
+
+
+AS_IT_IS = Outcome()
+
+
 @dataclass(slots=True, eq=False)
 class Order:
     """One order; times are milliseconds UTC, quantities base units, values quote currency.
@@ -92,6 +108,7 @@ class Order:
         bound: Worst price it may fill at: the limit, or the slippage bound of a market order.
         margin: Balance set aside while the order is open.
         closes_all: The quantity follows the position.
+        outcome: What an injected fault makes of its first matching.
     """
 
     account: str
@@ -116,6 +133,7 @@ class Order:
     stop_order_type: str = ""
     create_type: str = "CreateByUser"
     closed_pnl: Decimal = ZERO
+    outcome: Outcome = AS_IT_IS
     executions: list["Execution"] = field(default_factory=list)
 
     @property
