@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paper_exchange_service.api.account_endpoints import ACCOUNT_ENDPOINTS
-from paper_exchange_service.api.call import Answer, Call, Endpoint, Settles
+from paper_exchange_service.api.call import Answer, Call, Endpoint, Settles, Waits
 from paper_exchange_service.api.market_endpoints import MARKET_ENDPOINTS
 from paper_exchange_service.api.order_endpoints import ORDER_ENDPOINTS
 from paper_exchange_service.engine.accounts import Account
@@ -171,8 +171,7 @@ class Gateway:
         self, endpoint: Endpoint, params: Mapping[str, Any], account: Account | None, at_ms: int, granted: int | None
     ) -> Answer:
         if account is not None and endpoint.settles is not Settles.NOTHING:
-            symbol = params.get("symbol")
-            self.venue.settle(account, endpoint, symbol if isinstance(symbol, str) else "", at_ms)
+            self.venue.settle(account, endpoint, _settled_symbol(endpoint, params), at_ms)
         return endpoint.handler(Call(self.venue, params, at_ms, account, granted))
 
     def _allowance(self, endpoint: Endpoint, params: Mapping[str, Any], account: Account) -> Allowance:
@@ -181,3 +180,10 @@ class Gateway:
             items = params.get("request")
             count = max(1, len(items)) if isinstance(items, list) else 1
         return self.limits.take(account.uid, endpoint.group, endpoint.limit, count, wall_clock_ms())
+
+
+def _settled_symbol(endpoint: Endpoint, params: Mapping[str, Any]) -> str:
+    """Return the symbol that must be settled before an answer; empty: all, as for an order that needs free margin."""
+    symbol = params.get("symbol")
+    opens = endpoint.waits is Waits.MATCH and not params.get("reduceOnly")
+    return symbol if isinstance(symbol, str) and not opens else ""

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.market import Instrument
-from breakwater_recordings.instruments import default_instrument, instruments
+from breakwater_recordings.instruments import default_instrument, instrument_for, instruments
 from breakwater_recordings.sources import open_recording
 from breakwater_recordings.synthetic import synthetic_instrument
 from breakwater_runtime.health import Health, bind_socket, health_application, serve_application
@@ -31,7 +31,6 @@ from paper_exchange_service.http_api import RestApi
 from paper_exchange_service.playback import (
     UTC_DAYS,
     Playback,
-    instrument_for,
     play_recording,
     play_synthetic,
 )

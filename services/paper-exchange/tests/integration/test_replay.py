@@ -15,7 +15,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from breakwater_core.market import TradeBatch
-from paper_exchange_service.engine.markets import FUNDING_INTERVAL_MS, Costs
+from breakwater_core.venue_rules import FUNDING_INTERVAL_MS
+from paper_exchange_service.engine.markets import Costs
 from paper_exchange_service.server import PaperExchange
 from paper_exchange_service.venue import wall_clock_ms
 

@@ -7,9 +7,9 @@ import pytest
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
+from breakwater_recordings.instruments import instrument_for
 from breakwater_runtime.errors import SettingsError
 from paper_exchange_service.funding_file import read_funding
-from paper_exchange_service.playback import instrument_for
 from paper_exchange_service.server import options_of
 from paper_exchange_service.settings import Mode, PaperExchangeSettings, parse_account
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.events import Intent, OrderEvent
+from breakwater_core.intents import IntentFactory, Outcome, OutcomeBook, key_of_decision
 from breakwater_core.market import LIVE_RUN_ID, Clock, ClockKind, DailyBar, TradeBatch
 from breakwater_core.portfolio import Decision, PortfolioStrategy
 from breakwater_runtime import subjects
@@ -17,7 +18,6 @@ from breakwater_runtime.bus import Bus
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.readers import After
 from signal_service.checkpoint import Checkpoint
-from signal_service.intents import IntentFactory, Outcome, OutcomeBook, key_of_decision
 from signal_service.metrics import (
     DECISION_TIME,
     DISTANCE,

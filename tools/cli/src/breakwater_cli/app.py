@@ -177,6 +177,42 @@ def replay(
 
 
 @app.command()
+def backtest(
+    files: Annotated[list[str] | None, typer.Argument(help="Recordings: files, folders, or SYMBOL=FILE.")] = None,
+    recording: Annotated[list[str] | None, typer.Option(help="The same; may be repeated.")] = None,
+    engine: Annotated[str, typer.Option(help="tick: every trade, the report of a replay to the last byte.")] = "tick",
+    out: Annotated[
+        Path | None, typer.Option("--out", "--output", help="Folder for report.json and report.html, or a .json file.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="File for the HTML page.")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    start: Annotated[str | None, typer.Option("--start", "--first-day", help="First day, e.g. 2024-05-01.")] = None,
+    end: Annotated[str | None, typer.Option("--end", "--last-day", help="Last day, included.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Default: the id of a replay of the same.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Backtest recorded trades or candles in one process, without bus and services, and report as a replay does."""
+    from breakwater_cli.backtest import BacktestRequest, engine_of, run_backtest
+    from breakwater_cli.replay import summary_line
+    from breakwater_runtime.config_file import read_config
+
+    request = BacktestRequest(
+        sources=(*(files or ()), *(recording or ())),
+        config=read_config(config, overrides or ()),
+        engine=engine_of(engine),
+        start=_day(start, "--start"),
+        end=_day(end, "--end"),
+        output=out,
+        page=html,
+        run_id=run_id,
+        quiet=as_json,
+    )
+    report = run_backtest(request)
+    _print(report["counters"] | {"run_id": report["run_id"]}, as_json=as_json, text=summary_line(report))
+
+
+@app.command()
 def record(
     out: Annotated[Path, typer.Option("--out", help="Folder that the Parquet recording is written to.")],
     files: Annotated[

@@ -20,7 +20,7 @@ from breakwater_cli.system import SystemPlan
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.identities import replay_run_id
-from breakwater_recordings.recording import Recording
+from breakwater_recordings.selection import first_prices, played_days
 from breakwater_recordings.sources import open_recording
 from breakwater_research.report_files import write_report
 from breakwater_research.tearsheet import render_html
@@ -76,17 +76,11 @@ def prepare(request: ReplayRequest) -> PreparedReplay:
     if not wanted:
         portfolio = config.portfolio.model_copy(update={"symbols": recording.symbols})
         config = config.model_copy(update={"portfolio": portfolio})
-    first_day, last_day = replayed_days(recording, request.start, request.end)
+    first_day, last_day = played_days(recording, request.start, request.end)
     run_id = request.run_id or replay_run_id(
         fingerprint=recording.fingerprint, strategy_version=config.version, first_day=first_day, last_day=last_day
     )
     return PreparedReplay(request, config, run_id, first_day, last_day, first_prices(recording))
-
-
-def first_prices(recording: Recording) -> dict[str, float]:
-    """Return each symbol's first recorded price, by which the paper exchange sets rules that it does not know."""
-    first = {symbol: recording.reader(symbol).peek(recording.last_ms + 1) for symbol in recording.symbols}
-    return {symbol: trade[1] for symbol, trade in first.items() if trade is not None}
 
 
 def check_speed(speed: str) -> None:
@@ -100,22 +94,6 @@ def check_speed(speed: str) -> None:
             raise ValueError(speed)
     except ValueError as error:
         raise InvalidInputError(f"--speed takes 'max' or a positive number, was {speed!r}") from error
-
-
-def replayed_days(recording: Recording, start: date | None, end: date | None) -> tuple[date, date]:
-    """Return the first and last day to replay: whole days, within the range asked for.
-
-    Raises:
-        InvalidInputError: If no day in the range is complete for any symbol.
-    """
-    days = sorted({day for symbol in recording.symbols for day in recording.complete_days(symbol)})
-    chosen = [day for day in days if (start is None or day >= start) and (end is None or day <= end)]
-    if not chosen:
-        held = f"{days[0]} to {days[-1]}" if days else "none"
-        raise InvalidInputError(
-            f"no complete day between {start or 'the beginning'} and {end or 'the end'}; complete days: {held}"
-        )
-    return chosen[0], chosen[-1]
 
 
 async def replay(request: ReplayRequest) -> dict[str, Any]:

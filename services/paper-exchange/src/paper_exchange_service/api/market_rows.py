@@ -8,11 +8,12 @@ import numpy as np
 
 from breakwater_core.decimals import from_float, to_text
 from breakwater_core.market import TradeBatch
+from breakwater_core.venue_rules import FUNDING_INTERVAL_MS
 from paper_exchange_service.api.ladder import ladder
 from paper_exchange_service.api.rows import Row
 from paper_exchange_service.engine.candles import DAY_MS
 from paper_exchange_service.engine.engine import Engine
-from paper_exchange_service.engine.markets import FUNDING_INTERVAL_MS, Market
+from paper_exchange_service.engine.markets import Market
 
 _HOUR_MS = 3_600_000
 _RATIO = Decimal("1e-6")

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 from breakwater_core.market import Instrument, TradeBatch
+from breakwater_core.venue_ids import order_id_of
+from breakwater_core.venue_rules import order_margin
 from paper_exchange_service.engine.accounts import Account, Credentials
 from paper_exchange_service.engine.bookkeeping import EngineListener, Silence, book_transfer
-from paper_exchange_service.engine.margin import Valuation, order_margin, valuation
+from paper_exchange_service.engine.margin import Valuation, valuation
 from paper_exchange_service.engine.markets import Costs, Market
 from paper_exchange_service.engine.matching import Matcher
 from paper_exchange_service.engine.order_faults import NoOrderFaults, OrderFaults
@@ -21,7 +23,6 @@ from paper_exchange_service.engine.orders import (
     OrderType,
     Status,
     TimeInForce,
-    order_id_of,
 )
 from paper_exchange_service.engine.positions import Position
 from paper_exchange_service.engine.refusal import (
@@ -181,7 +182,10 @@ class Engine:
         account = self.accounts[order.account]
         if order.active_ms != NEVER_MS or not order.status.is_open:
             return
-        self.settlement.advance_symbol(account, order.symbol, at_ms)
+        if account.resolve(order.request)[1]:
+            self.settlement.advance_symbol(account, order.symbol, at_ms)
+        else:
+            self.settlement.advance_account(account, at_ms)
         order.active_ms = at_ms
         if order.status is Status.UNTRIGGERED:
             self.matcher.announce(account, order, at_ms, [])
@@ -405,4 +409,4 @@ class Engine:
         opening = quantity - reducible
         if opening <= 0:
             return ZERO
-        return order_margin(opening, price, account.leverage_of(request.symbol), self.costs)
+        return order_margin(opening, price, account.leverage_of(request.symbol), self.costs.taker_fee)

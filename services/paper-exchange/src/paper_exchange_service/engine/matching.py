@@ -8,14 +8,13 @@ fills whole, as maker and at its own price, on the first later trade at or throu
 from collections.abc import Iterator
 from decimal import Decimal
 
-from breakwater_core.decimals import floor_to_step
 from breakwater_core.events import Side
+from breakwater_core.venue_rules import taker_fills
 from paper_exchange_service.engine.accounts import Account
 from paper_exchange_service.engine.bookkeeping import EngineListener, book_fill
 from paper_exchange_service.engine.markets import Costs, Market
 from paper_exchange_service.engine.orders import AS_IT_IS, Execution, Order, Status, TimeInForce
 from paper_exchange_service.engine.positions import Position
-from paper_exchange_service.engine.rules import taker_price
 
 ZERO = Decimal(0)
 
@@ -173,20 +172,17 @@ class Matcher:
         return True
 
     def _levels(self, order: Order, market: Market, last: Decimal) -> Iterator[tuple[Decimal, Decimal]]:
-        """Yield price and quantity of what the order takes, best price first."""
-        rules, costs = market.rules, self.costs
-        sign = order.side.sign
-        price = taker_price(order.side, last, costs.slippage_ratio, rules.tick)
-        bound = self._bound(order, market, last)
-        left = order.leaves
-        while left > 0 and (bound - price) * sign >= 0:
-            if costs.depth_notional is None:
-                yield price, left
-                return
-            quantity = min(left, max(rules.step, floor_to_step(costs.depth_notional / price, rules.step)))
-            yield price, quantity
-            left -= quantity
-            price += sign * rules.tick
+        """Return price and quantity of what the order takes, best price first."""
+        return taker_fills(
+            order.side,
+            order.leaves,
+            last=last,
+            bound=self._bound(order, market, last),
+            slippage_ratio=self.costs.slippage_ratio,
+            tick=market.rules.tick,
+            step=market.rules.step,
+            depth_notional=self.costs.depth_notional,
+        )
 
     def _bound(self, order: Order, market: Market, last: Decimal) -> Decimal:
         if not order.is_market:
