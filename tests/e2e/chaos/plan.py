@@ -133,7 +133,7 @@ def _timed(draw: Random, rule: dict[str, Any]) -> dict[str, Any]:
     if rule["kind"] != "suspend_symbol":
         return dict(rule)
     from_ms = _FIRST_MS + draw.randrange(1, 5) * _DAY_MS + draw.randrange(1, 12) * _HOUR_MS
-    return rule | {"from_ms": from_ms, "until_ms": from_ms + 6 * _HOUR_MS, "duration_ms": _HOUR_MS}
+    return rule | {"from_ms": from_ms, "until_ms": from_ms + 6 * _HOUR_MS}
 
 
 def _targets(executors: int, signals: int) -> list[str]:
