@@ -94,7 +94,7 @@ class SimulatedAccount:
     def position_size(self, symbol: str, at_ms: int) -> Decimal:
         """Return the position as of the time, negative when short."""
         self._market.read_through(at_ms)
-        self._advance_symbol(symbol, at_ms)
+        self.advance(at_ms)
         held = self._held.get(symbol)
         return _ZERO if held is None else held.size
 

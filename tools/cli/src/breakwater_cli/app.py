@@ -119,7 +119,7 @@ def demo(
 ) -> None:
     """Trade a synthetic market through every service as a process: no key, no Docker, nothing to set up."""
     from breakwater_cli.demo import run_demo
-    from breakwater_cli.replay import summary_line
+    from breakwater_cli.summary import summary_line
 
     report = run_async(
         lambda: run_demo(
@@ -154,8 +154,9 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Replay recorded trades or candles through the production services, in lock-step, and report."""
-    from breakwater_cli.replay import ReplayRequest, summary_line
+    from breakwater_cli.replay import ReplayRequest
     from breakwater_cli.replay import replay as run_replay
+    from breakwater_cli.summary import summary_line
     from breakwater_runtime.config_file import read_config
 
     request = ReplayRequest(
@@ -194,7 +195,7 @@ def backtest(
 ) -> None:
     """Backtest recorded trades or candles in one process, without bus and services, and report as a replay does."""
     from breakwater_cli.backtest import BacktestRequest, engine_of, run_backtest
-    from breakwater_cli.replay import summary_line
+    from breakwater_cli.summary import summary_line
     from breakwater_runtime.config_file import read_config
 
     request = BacktestRequest(
@@ -317,8 +318,8 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Make the report of a run from the reporter's database."""
-    from breakwater_cli.replay import summary_line
     from breakwater_cli.reports import make_report
+    from breakwater_cli.summary import summary_line
 
     values = make_report(database, run_id, out)
     _print(values, as_json=as_json, text=summary_line(values))

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from breakwater_cli.replay import finish_report
+from breakwater_cli.summary import finish_report
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
 from breakwater_recordings.sources import open_recording

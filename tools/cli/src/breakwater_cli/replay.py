@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from breakwater_cli.completion import ProgressWatch, wait_for_end, wait_until_se
 from breakwater_cli.display import ReplayDisplay
 from breakwater_cli.nats_process import NatsProcess
 from breakwater_cli.processes import ProcessGroup, ProcessSpecification
+from breakwater_cli.summary import finish_report
 from breakwater_cli.system import SystemPlan
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
@@ -136,15 +136,6 @@ async def replay(request: ReplayRequest) -> dict[str, Any]:
     return report
 
 
-def finish_report(report: dict[str, Any], *, trades: int, wall_seconds: float) -> None:
-    """Put in what the database cannot know: trades played and wall-clock figures."""
-    report["counters"] |= {
-        "trades": trades,
-        "wall_seconds": round(wall_seconds, 3),
-        "trades_per_second": round(trades / wall_seconds) if wall_seconds > 0 else 0,
-    }
-
-
 async def _run(plan: SystemPlan, prepared: PreparedReplay, started: float) -> tuple[int, float]:
     request = prepared.request
     values = plan.replay_values(speed=request.speed, first_day=prepared.first_day, last_day=prepared.last_day)
@@ -225,17 +216,3 @@ def _clear(output: Path, *, database: bool) -> None:
             shutil.rmtree(output / name, ignore_errors=True)
     except OSError as error:
         raise InvalidInputError(f"--out {output}: cannot be written ({error.strerror})") from error
-
-
-def summary_line(report: dict[str, Any]) -> str:
-    """Return the run's outcome in one line."""
-    counters, days = report["counters"], report["days"]
-    result = ""
-    if days:
-        total = (Decimal(days[-1]["cumulative"]) - 1) * 100
-        result = f"{len({row['day'] for row in days})} days, return {total:+.2f} %, "
-        result += f"MDD {Decimal(days[-1]['mdd']) * 100:.2f} %, "
-    return (
-        f"{result}{counters['orders']} orders, {counters['fills']} fills, {counters['trades']:,} trades in "
-        f"{counters['wall_seconds']:.1f} s ({counters['trades_per_second']:,}/s)"
-    )
