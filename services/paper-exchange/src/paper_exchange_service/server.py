@@ -78,6 +78,8 @@ class PaperExchange:
     Attributes:
         engine: Books and markets.
         venue: Real time or replay; a replay is fed through `replay`.
+        faults: What goes wrong, and what it has hit.
+        sockets: The open connections.
         health: Says whether requests can be answered.
     """
 
@@ -119,6 +121,13 @@ class PaperExchange:
         if playback is not None and isinstance(self.venue, RealTimeVenue):
             self._feeder = Feeder(self.engine, self.venue, self.public, playback, options.clock)
         self.gateway = Gateway(self.venue, self.limits, self.faults)
+        self.sockets = Sockets(
+            self.gateway,
+            self.public,
+            self.private,
+            queue_frames=options.queue_frames,
+            reply_delay_s=options.ack_delay_s,
+        )
         self.health = Health("prices")
         self._stack = AsyncExitStack()
         self._port = options.port
@@ -159,13 +168,6 @@ class PaperExchange:
         # Accepted sockets inherit it; without it an answer of two writes waits for the client's delayed ack.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            sockets = Sockets(
-                self.gateway,
-                self.public,
-                self.private,
-                queue_frames=self.options.queue_frames,
-                reply_delay_s=self.options.ack_delay_s,
-            )
             if self._feeder is not None:
                 trades = await asyncio.to_thread(self._feeder.load_history)
                 _log.info("history_loaded", trades=trades, symbols=len(self.engine.markets))
@@ -174,7 +176,7 @@ class PaperExchange:
                 self.health.hold("prices")
             self._port = await self._stack.enter_async_context(
                 serve_application(
-                    self._application(sockets),
+                    self._application(),
                     bound,
                     http=AbortableProtocol,
                     ws="websockets-sansio",
@@ -183,7 +185,7 @@ class PaperExchange:
                     timeout_keep_alive=_KEEP_ALIVE_S,
                 )
             )
-            self._stack.callback(sockets.close_all)
+            self._stack.callback(self.sockets.close_all)
             if isinstance(self.venue, ReplayVenue):
                 self._stack.callback(self.venue.close)
             if self._feeder is not None:
@@ -198,7 +200,7 @@ class PaperExchange:
         """Refuse what still waits, close the sockets, stop listening."""
         await self._stack.aclose()
 
-    def _application(self, sockets: Sockets) -> Starlette:
+    def _application(self) -> Starlette:
         rest = RestApi(self.gateway)
         health = health_application(self.health)
 
@@ -208,10 +210,10 @@ class PaperExchange:
 
         return Starlette(
             routes=[
-                WebSocketRoute("/v5/public/linear", sockets.public),
-                WebSocketRoute("/v5/private", sockets.private),
-                WebSocketRoute("/v5/trade", sockets.trade),
-                *Control(self.venue, self.limits, self.private, self.faults, sockets).routes,
+                WebSocketRoute("/v5/public/linear", self.sockets.public),
+                WebSocketRoute("/v5/private", self.sockets.private),
+                WebSocketRoute("/v5/trade", self.sockets.trade),
+                *Control(self.venue, self.limits, self.private, self.faults, self.sockets).routes,
                 Mount("/", app=requests),
             ]
         )
