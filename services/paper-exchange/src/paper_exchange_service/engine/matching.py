@@ -8,6 +8,7 @@ fills whole, as maker and at its own price, on the first later trade at or throu
 from collections.abc import Iterator
 from decimal import Decimal
 
+from breakwater_core.decimals import floor_to_step
 from breakwater_core.events import Side
 from breakwater_core.venue_rules import taker_fills
 from paper_exchange_service.engine.accounts import Account
