@@ -82,6 +82,11 @@ def clock() -> str:
     return f"md.clock.{VENUE}"
 
 
+def parity(account: str) -> str:
+    """Subject of an account's comparisons with the backtest."""
+    return f"performance.parity.{account}"
+
+
 def progress_key(run_id: str, participant: str) -> str:
     """Key in the checkpoint bucket that tells how far a participant of the lock-step is."""
     return f"progress.{run_id}.{participant}"

@@ -23,7 +23,7 @@ from breakwater_bybit.streams import (
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import Alert, Severity
-from breakwater_core.market import Clock, ClockKind, TradeBatch
+from breakwater_core.market import Clock, ClockKind, DailyBar, TradeBatch
 from breakwater_runtime import subjects
 from breakwater_runtime.bus import BusError
 from breakwater_runtime.errors import DependencyError
@@ -102,7 +102,7 @@ class LiveFeed:
         self._bars = LiveBars(
             client,
             self._session,
-            publish=self._publisher.put,
+            publish=self._publish_bar,
             has_gap=self._incomplete.holds,
             alert=self._alert,
             timeout_s=settings.candle_timeout_s,
@@ -239,6 +239,11 @@ class LiveFeed:
         self._bars.note(batch)
         if self._recording is not None:
             self._recording.add(batch)
+
+    def _publish_bar(self, bar: DailyBar) -> None:
+        self._publisher.put(bar)
+        if self._recording is not None:
+            self._recording.add_bar(bar)
 
     # Gaps
 

@@ -325,6 +325,34 @@ def report(
     _print(values, as_json=as_json, text=summary_line(values))
 
 
+@app.command()
+def parity(
+    a: Annotated[str, typer.Argument(help="What should have happened: report.json, folder of a run, or run id.")],
+    b: Annotated[str, typer.Argument(help="What did happen: the same.")],
+    database: Annotated[
+        str | None, typer.Option(help="Where run ids are looked up: SQLAlchemy URL, or the --out folder of a run.")
+    ] = None,
+    tolerance_bps: Annotated[
+        str, typer.Option(help="Prices, fee rates and daily figures may differ by so many basis points.")
+    ] = "0",
+    tolerance_ms: Annotated[int, typer.Option(min=0, help="Executions may be apart by so many milliseconds.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two reports order by order: causes, costs. Exit code 0: equal, 1: they differ, 2: bad input."""
+    from breakwater_cli.parity import DIFFERENT, compare_reports, show
+    from breakwater_core.decimals import from_text
+    from breakwater_research.parity import Tolerance
+
+    tolerance = Tolerance(bps=from_text(tolerance_bps), time_ms=tolerance_ms)
+    found = compare_reports(a, b, database=database, tolerance=tolerance)
+    if as_json:
+        _print(found.as_values(), as_json=True, text="")
+    else:
+        show(found)
+    if not found.is_equal:
+        raise typer.Exit(DIFFERENT)
+
+
 @app.command("config")
 def show_config(
     config: ConfigOption = None,

@@ -9,6 +9,7 @@ import pytest
 
 from breakwater_core.market import BarState, ClockKind
 from breakwater_core.session import Session
+from breakwater_recordings.day_openings import read_day_opening
 from breakwater_recordings.sources import open_recording
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.errors import DependencyError
@@ -211,6 +212,27 @@ async def test_a_recorded_live_feed_is_a_recording_with_its_coverage(
     (covered,) = recording.coverage["BTCUSDT"].intervals
     assert abs(covered[0] - exchange.trades["BTCUSDT"][0]["T"]) < 1000
     assert covered[1] == exchange.trades["ETHUSDT"][0]["T"]
+
+
+async def test_the_bars_that_a_recorded_day_was_traded_with_stand_beside_its_trades(
+    exchange: Any, listener: Any, live_service: Any, tmp_path: Path
+) -> None:
+    exchange.offset_ms = DAY_MS - round(datetime.now(tz=UTC).timestamp() * 1000) % DAY_MS - 1500
+    started = datetime.fromtimestamp(exchange.now_ms() / 1000, tz=UTC).date()
+    async with live_service(record_directory=tmp_path):
+        await connected(exchange, listener)
+        await exchange.trade("BTCUSDT", 130)
+        await listener.until(lambda: len(listener.bars("BTCUSDT", BarState.OPEN)) == 2)
+        await listener.until(lambda: len(listener.bars("ETHUSDT", BarState.OPEN)) == 2)
+    for number in (0, 1):
+        day = started + timedelta(days=number)
+        opening = read_day_opening(tmp_path, day)
+        assert opening is not None
+        assert opening.symbols == ("BTCUSDT", "ETHUSDT")
+        of_symbol = [bar for bar in opening.bars if bar.symbol == "BTCUSDT"]
+        closed = {bar.day: bar for bar in listener.bars("BTCUSDT", BarState.CLOSED) if bar.day < day}
+        opened = [bar for bar in listener.bars("BTCUSDT", BarState.OPEN) if bar.day == day]
+        assert of_symbol == [*(closed[known] for known in sorted(closed)), opened[-1]]
 
 
 async def test_an_absent_exchange_is_named(live_settings: Any, exchange: Any) -> None:
