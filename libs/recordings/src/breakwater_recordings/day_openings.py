@@ -98,11 +98,15 @@ def _bars(rows: Iterable[dict[str, Any]]) -> Iterable[DailyBar]:
         prices = [float(row[name]) for name in _PRICES]
         if not all(math.isfinite(price) and price > 0 for price in prices):
             raise ValueError(f"prices of {row['symbol']} on {row['day']} must be finite and above 0")
+        opened, high, low, close = prices
         yield DailyBar(
-            check_name("symbol", row["symbol"]),
-            date.fromisoformat(row["day"]),
-            BarState(row["state"]),
-            *prices,
+            symbol=check_name("symbol", row["symbol"]),
+            day=date.fromisoformat(row["day"]),
+            state=BarState(row["state"]),
+            open=opened,
+            high=high,
+            low=low,
+            close=close,
             volume=float(row["volume"]),
             complete=bool(row["complete"]),
         )

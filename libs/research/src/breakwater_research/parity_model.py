@@ -150,6 +150,7 @@ class Difference:
             "leg": self.leg,
             "attempt": self.attempt,
             "child": self.child,
+            "subject": self.subject,
             "only_in": self.only_in,
             "field": self.field,
             "a": self.a,

@@ -8,6 +8,7 @@ from breakwater_runtime.bus import connect
 from breakwater_runtime.consumers import ConsumerSpecification, Handle, PullConsumer
 from breakwater_runtime.health import Health, bind_socket, serve_application
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.service import until_stopped
 from reporter_service import consumers, metrics, reading
 from reporter_service.api import reporter_application
 from reporter_service.conversions import snapshot_of
@@ -15,6 +16,7 @@ from reporter_service.database import Database
 from reporter_service.group_writer import CONDITION, GroupWriter, open_writer
 from reporter_service.handler import SERVICE, ReporterHandler
 from reporter_service.migrate import check_migrated, migrate
+from reporter_service.parity_reports import ParityReports
 from reporter_service.recording import record_run
 from reporter_service.settings import ReporterSettings
 
@@ -64,6 +66,9 @@ async def run(
             for number, (specification, handle) in enumerate(_work(settings, handler)):
                 consumer = PullConsumer(bus, specification, handle, service=SERVICE)
                 tasks.create_task(consumer.run(stop), name=f"{specification.durable}-{number}")
+            if settings.recordings is not None:
+                reports = ParityReports(settings, database, writer, bus)
+                tasks.create_task(until_stopped(stop, reports.run()), name="parity")
             get_logger().info("reporter_ready", port=port, database=database.place)
             listening(port)
             await stop.wait()
