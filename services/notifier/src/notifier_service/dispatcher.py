@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from breakwater_runtime.bus import BusError
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.pulling import HeldMessage
 from notifier_service.claims import Claims
 from notifier_service.composition import compose
-from notifier_service.inbox import Arrival, HeldMessage
+from notifier_service.inbox import Arrival
 from notifier_service.message import Message, MessageLinks
 from notifier_service.metrics import GROUPED, POST_TIME, POSTED, POSTS
 from notifier_service.notice import Lane, Notice, notice_of

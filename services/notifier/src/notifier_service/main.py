@@ -7,9 +7,9 @@ from functools import partial
 
 from breakwater_core.market import LIVE_RUN_ID
 from breakwater_runtime.bus import Bus
-from breakwater_runtime.consumers import ConsumerSpecification
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.pulling import ConsumerSpecification
 from breakwater_runtime.service import open_service
 from breakwater_runtime.subjects import ALERT_STREAM, FILL_STREAM, ORDER_STREAM, PERFORMANCE_STREAM
 from notifier_service.claims import Claims
