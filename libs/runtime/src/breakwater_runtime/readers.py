@@ -175,7 +175,7 @@ class StreamReader:
             found = await self._bus.api(f"STREAM.MSG.GET.{self._stream}", {"seq": last.sequence})
         except BusError:
             return True  # removed one by one, as key-value entries are
-        return _nanoseconds(str(found["message"]["time"])) == last.stored_ns
+        return nanoseconds_of(str(found["message"]["time"])) == last.stored_ns
 
     async def _detach(self) -> None:
         subscription, self._subscription = self._subscription, None
@@ -236,7 +236,7 @@ def _timestamp(time_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
-def _nanoseconds(timestamp: str) -> int:
+def nanoseconds_of(timestamp: str) -> int:
     """Return nanoseconds since 1970 of RFC 3339 text in UTC with up to nine decimals, as the server writes it."""
     whole, _, decimals = timestamp.removesuffix("Z").partition(".")
     seconds = int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp())
