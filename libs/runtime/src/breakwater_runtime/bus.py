@@ -30,6 +30,9 @@ CONNECT_TIMEOUT_S = 10.0
 NANOSECONDS = 1_000_000_000
 ONLY_HEADER = "Breakwater-Only"
 """Header of a message that is played again: the name of the one consumer or reader that is to take it."""
+ORIGIN_SUBJECT_HEADER = "Breakwater-Subject"
+ORIGIN_SEQUENCE_HEADER = "Breakwater-Sequence"
+ORIGIN_REASON_HEADER = "Breakwater-Reason"
 _OUT_OF_ROOM = frozenset({10023, 10028, 10047, 10077})
 """JetStream error codes: insufficient resources, memory or storage exceeded, the stream could not store."""
 
@@ -138,9 +141,9 @@ class Bus:
         DEAD_LETTERS.labels(consumer).inc()
         headers = {
             "Nats-Msg-Id": f"{stream}/{sequence}/{consumer}",
-            "Breakwater-Subject": subject,
-            "Breakwater-Sequence": str(sequence),
-            "Breakwater-Reason": " ".join(reason.split())[:500],
+            ORIGIN_SUBJECT_HEADER: subject,
+            ORIGIN_SEQUENCE_HEADER: str(sequence),
+            ORIGIN_REASON_HEADER: " ".join(reason.split())[:500],
         }
         try:
             await self.jetstream.publish(
