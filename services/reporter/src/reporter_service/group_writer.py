@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.outages import OutageAlarm
 from reporter_service.database import Database, DatabaseAwayError
 
 COMMIT_TIME = Histogram(
@@ -39,11 +40,14 @@ class GroupWriter:
     the service stops. Work must be a pure function of the database: it may run more than once before it is committed.
     """
 
-    def __init__(self, database: Database, health: Health, stop: asyncio.Event) -> None:
+    def __init__(
+        self, database: Database, health: Health, stop: asyncio.Event, alarm: OutageAlarm | None = None
+    ) -> None:
         """Write to the database until the owner closes the writer; `stop` ends the waiting for an absent database."""
         self._database = database
         self._health = health
         self._stop = stop
+        self._alarm = alarm
         self._queue: asyncio.Queue[_Item | None] = asyncio.Queue()
         self._closing = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
@@ -102,10 +106,14 @@ class GroupWriter:
                 if self._stop.is_set() or self._closing:
                     return [error] * len(works)
                 away = True
+                if self._alarm is not None:
+                    await self._alarm.failed(str(error))
                 await self._pause(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
                 self._health.hold(CONDITION)
+                if self._alarm is not None:
+                    self._alarm.recovered()
                 if away:
                     get_logger().info("database_returned")
                 return outcomes
@@ -144,9 +152,11 @@ class GroupWriter:
 
 
 @asynccontextmanager
-async def open_writer(database: Database, health: Health, stop: asyncio.Event) -> AsyncIterator[GroupWriter]:
+async def open_writer(
+    database: Database, health: Health, stop: asyncio.Event, alarm: OutageAlarm | None = None
+) -> AsyncIterator[GroupWriter]:
     """Run a writer while the context is open; at the end it finishes the work that was handed over."""
-    writer = GroupWriter(database, health, stop)
+    writer = GroupWriter(database, health, stop, alarm)
     task = asyncio.create_task(writer.run(), name="database-writer")
     try:
         yield writer

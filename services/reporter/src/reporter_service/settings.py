@@ -38,6 +38,8 @@ class ReporterSettings(ServiceSettings):
     """Prices and fees that differ by no more than this are told to be equal, basis points; they count in the total."""
     parity_tolerance_ms: int = Field(default=5000, ge=0, le=3_600_000)
     """Executions that are apart by no more than this are told to be equal, milliseconds."""
+    database_alert_s: float = Field(default=30.0, ge=0, le=3600)
+    """Seconds after which a database that does not answer is an alert."""
     workers: int = Field(default=16, ge=1, le=256)
     """Messages of one stream in hand at once; they share commits."""
 
