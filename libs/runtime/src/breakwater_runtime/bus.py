@@ -53,6 +53,11 @@ class Bus:
         self.jetstream: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
         self._buckets: dict[str, KeyValue] = {}
 
+    @property
+    def connections(self) -> int:
+        """How often the connection was set up anew: what was asked of the server before is forgotten by then."""
+        return int(self.client.stats["reconnects"])
+
     async def publish(self, event: codec.Event) -> int:
         """Publish one event and return its stream sequence once the stream has stored it.
 

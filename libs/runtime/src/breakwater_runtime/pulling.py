@@ -91,6 +91,7 @@ class Puller:
         self._queue: asyncio.Queue[HeldMessage | None] = asyncio.Queue()  # None: there is room again
         self._held: dict[HeldMessage, None] = {}  # oldest first
         self._outstanding = 0
+        self._connections = 0
         self._last_sign = 0.0
         self._inbox = ""
         self._subscription: Subscription | None = None
@@ -206,9 +207,11 @@ class Puller:
         """Ask for as many messages as there is room for, unless a request is open; anew when it has gone silent."""
         now = asyncio.get_running_loop().time()
         spec = self._specification
-        if self._outstanding > 0 and now - self._last_sign > 3 * HEARTBEAT_S:
-            READER_RESETS.labels(spec.durable, "silence").inc()
+        renewed = self._bus.connections != self._connections
+        if self._outstanding > 0 and (renewed or now - self._last_sign > 3 * HEARTBEAT_S):
+            READER_RESETS.labels(spec.durable, "reconnect" if renewed else "silence").inc()
             self._outstanding = 0
+        self._connections = self._bus.connections
         batch = min(spec.batch, self._room - len(self._held))
         if self._outstanding > 0 or not self._queue.empty() or batch <= 0:
             return

@@ -84,6 +84,7 @@ class StreamReader:
         self._handle = handle
         self._room = room
         self._waits_for_room = False
+        self._connections = 0
         self._last: After | None = start if isinstance(start, After) else None
         self._consumer = ""
         self._expected = 1
@@ -105,7 +106,9 @@ class StreamReader:
                 if self._failure is not None:
                     raise self._failure
                 silent_s = asyncio.get_running_loop().time() - self._last_sign
-                if silent_s > 3 * HEARTBEAT_S and not self._waits_for_room:
+                if self._bus.connections != self._connections and not self._waits_for_room:
+                    await self._attach("reconnect")
+                elif silent_s > 3 * HEARTBEAT_S and not self._waits_for_room:
                     await self._attach("silence")
         finally:
             await self._detach()
@@ -129,6 +132,7 @@ class StreamReader:
     async def _create(self) -> None:
         self._consumer = f"reader-{self._name}-{uuid.uuid4().hex[:12]}"
         self._expected = 1
+        self._connections = self._bus.connections
         inbox = self._bus.client.new_inbox()
         self._subscription = await self._bus.client.subscribe(inbox, cb=self._received)
         config: dict[str, Any] = {

@@ -27,6 +27,8 @@ COMMIT_SIZE = Histogram(
 LARGEST_GROUP = 128
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
+SLOW_AFTER_S = 10.0
+"""A transaction that takes longer counts as a database that is away, though its end is awaited."""
 CONDITION = "database"
 
 Work = Callable[[Session], Any]
@@ -98,7 +100,7 @@ class GroupWriter:
         away = False
         while True:
             try:
-                outcomes = await loop.run_in_executor(self._thread, self._commit, works)
+                outcomes = await self._patiently(loop.run_in_executor(self._thread, self._commit, works))
             except DatabaseAwayError as error:
                 self._health.fail(CONDITION, str(error))
                 if not away:
@@ -117,6 +119,18 @@ class GroupWriter:
                 if away:
                     get_logger().info("database_returned")
                 return outcomes
+
+    async def _patiently(self, outcomes: "asyncio.Future[list[Any]]") -> list[Any]:
+        """Await a transaction, and say so while it takes suspiciously long: the server may hang."""
+        while True:
+            done, _ = await asyncio.wait({outcomes}, timeout=SLOW_AFTER_S)
+            if done:
+                return outcomes.result()
+            reason = f"the database has not answered for {SLOW_AFTER_S:.0f} s or more"
+            self._health.fail(CONDITION, reason)
+            get_logger().warning("database_slow", reason=reason)
+            if self._alarm is not None:
+                await self._alarm.failed(reason)
 
     async def _pause(self, pause_s: float) -> None:
         try:
