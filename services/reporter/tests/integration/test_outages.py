@@ -126,7 +126,7 @@ async def test_a_full_disk_under_the_database_holds_the_messages_back_and_raises
         await bus.publish_all(fill(number) for number in range(50))
         await until(holds(url, 50))
         small_disk.fill()
-        await bus.publish_all(fill(number) for number in range(50, 3000))
+        await bus.publish_all(fill(number) for number in range(50, 400))
         await until(lacks(port, "database"))
         assert "full" in (await faults_of(port))["database"]
         raised = asyncio.get_running_loop().create_future()
@@ -138,7 +138,7 @@ async def test_a_full_disk_under_the_database_holds_the_messages_back_and_raises
         assert (alert.name, alert.severity.value) == ("database_away", "critical")
         assert await in_hand(bus) <= 4 * fill_consumer(RUN).batch, "the rest waits on the bus, not in memory"
         small_disk.make_room()
-        await until(holds(url, 3000))
+        await until(holds(url, 400))
         assert await faults_of(port) == {}
 
 
@@ -151,11 +151,11 @@ async def test_a_file_that_must_not_be_written_holds_the_messages_back(
     async with reporter(nats_server.url, url) as port:
         with closing(sqlite3.connect(tmp_path / "breakwater.db", isolation_level=None)) as holder:
             holder.execute("BEGIN EXCLUSIVE")
-            await bus.publish_all(fill(number) for number in range(1000))
+            await bus.publish_all(fill(number) for number in range(300))
             await until(lacks(port, "database"))
             assert await in_hand(bus) <= 4 * fill_consumer(RUN).batch
             holder.execute("ROLLBACK")
-        await until(holds(url, 1000))
+        await until(holds(url, 300))
 
 
 async def started(nats_url: str, database_url: str, instance: str) -> asyncio.subprocess.Process:
@@ -185,14 +185,14 @@ async def test_a_process_that_was_paused_with_messages_in_hand_comes_back_and_bo
     first = await started(nats_server.url, migrated_url, "a")
     second = await started(nats_server.url, migrated_url, "b")
     try:
-        publishing = asyncio.create_task(bus.publish_all(fill(number) for number in range(3000)))
+        publishing = asyncio.create_task(bus.publish_all(fill(number) for number in range(400)))
         await until(lambda: _some_booked(migrated_url))
         first.send_signal(signal.SIGSTOP)
         await publishing
-        await until(holds(migrated_url, 3000))  # the other one gets what the paused one held, also the right to write
+        await until(holds(migrated_url, 400))  # the other one gets what the paused one held, also the right to write
         first.send_signal(signal.SIGCONT)
-        await bus.publish_all(fill(number) for number in range(3000, 3100))
-        await until(holds(migrated_url, 3100))
+        await bus.publish_all(fill(number) for number in range(400, 500))
+        await until(holds(migrated_url, 500))
         await until(lambda: _all_acknowledged(bus))
         assert int((await bus.api("STREAM.INFO.DEAD"))["state"]["messages"]) == 0
         for process in (first, second):
@@ -203,7 +203,7 @@ async def test_a_process_that_was_paused_with_messages_in_hand_comes_back_and_bo
         for process in (first, second):
             if process.returncode is None:
                 process.kill()
-    assert booked(migrated_url) == (3100, 3100)
+    assert booked(migrated_url) == (500, 500)
 
 
 async def _some_booked(database_url: str) -> bool:
