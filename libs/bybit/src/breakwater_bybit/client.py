@@ -317,9 +317,22 @@ class BybitClient:
             found |= {order.order_id: order for order in decoding.decode_orders(answer.result)}
         return sorted(found.values(), key=lambda order: order.created_ms)
 
-    async def cancel_order(self, symbol: str, order_link_id: str, *, at_ms: int | None = None) -> bool:
-        """Cancel an order; return False if it is not open (any more)."""
-        params: Params = {"category": _CATEGORY, "symbol": symbol, "orderLinkId": order_link_id}
+    async def cancel_order(
+        self, symbol: str, order_link_id: str | None = None, *, order_id: str | None = None, at_ms: int | None = None
+    ) -> bool:
+        """Cancel an order; return False if it is not open (any more).
+
+        Args:
+            symbol: Its symbol.
+            order_link_id: Our id of it.
+            order_id: The exchange's id of it, which an order of somebody else has in any case; it wins.
+
+        Raises:
+            InvalidInputError: If neither id is given.
+        """
+        if not order_link_id and not order_id:
+            raise InvalidInputError("cancel_order needs order_link_id or order_id")
+        params: Params = {"category": _CATEGORY, "symbol": symbol, "orderLinkId": order_link_id, "orderId": order_id}
         try:
             await self._caller.call(CANCEL_ORDER, params, at_ms=at_ms, priority=Priority.EXIT)
         except OrderNotFound:

@@ -14,6 +14,7 @@ from breakwater_core.identities import check_name
 from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.settings import ServiceSettings
 from executor_service.account_keys import AccountKey
+from executor_service.unordered import Unordered
 from executor_service.venue_clock import ClockMode
 
 
@@ -69,6 +70,15 @@ class ExecutorSettings(ServiceSettings):
     """Account role, wall clock: seconds between two snapshots."""
     day_open_wait_s: float = Field(default=60.0, ge=0, le=3600)
     """Account role, wall clock: how long a day's open waits for flat positions before it is taken anyway."""
+
+    reconcile_interval_s: float = Field(default=60.0, ge=1, le=3600)
+    """Account role, wall clock: orders, positions and wallet are compared with the books so often."""
+    reconcile_confirm_s: float = Field(default=5.0, ge=0, le=60)
+    """Account role, wall clock: a difference counts if it is the same after this."""
+    wallet_tolerance: Decimal = Field(default=Decimal(0), ge=0, le=1)
+    """Account role: wallets up to this far apart are equal, USDT."""
+    unordered: Unordered = Unordered.REPORT
+    """Account role: what is done with a position that nobody ordered: `report`, `adopt` or `close`."""
 
     @model_validator(mode="after")
     def _one_source_of_keys(self) -> Self:
