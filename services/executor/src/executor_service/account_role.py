@@ -186,7 +186,7 @@ class AccountRole:
             waits_s = [self._settings.reconcile_interval_s, reconciler.seconds_to_exit()]
             with suppress(TimeoutError):
                 await asyncio.wait_for(
-                    feed.connected.wait(), max(1.0, min(wait for wait in waits_s if wait is not None))
+                    feed.connected.wait(), max(0.1, min(wait for wait in waits_s if wait is not None))
                 )
 
     async def _snapshots(self, keeper: AccountKeeper) -> None:

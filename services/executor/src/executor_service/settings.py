@@ -71,7 +71,7 @@ class ExecutorSettings(ServiceSettings):
     day_open_wait_s: float = Field(default=60.0, ge=0, le=3600)
     """Account role, wall clock: how long a day's open waits for flat positions before it is taken anyway."""
 
-    reconcile_interval_s: float = Field(default=60.0, ge=1, le=3600)
+    reconcile_interval_s: float = Field(default=60.0, ge=0.1, le=3600)
     """Account role, wall clock: orders, positions and wallet are compared with the books so often."""
     reconcile_confirm_s: float = Field(default=5.0, ge=0, le=60)
     """Account role, wall clock: a difference counts if it is the same after this."""
