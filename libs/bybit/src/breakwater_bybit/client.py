@@ -158,6 +158,16 @@ class BybitClient:
             )
         return {symbol: found[symbol] for symbol in sorted(wanted)}
 
+    async def symbol_statuses(self, symbols: Collection[str]) -> dict[str, str]:
+        """Return the exchange's word for the state of each symbol, e.g. `Trading`; unknown ones are left out."""
+        params: Params = {"category": _CATEGORY, "limit": 1000}
+        if len(set(symbols)) == 1:
+            params["symbol"] = next(iter(symbols))
+        found: dict[str, str] = {}
+        async for answer in self._caller.pages(INSTRUMENTS, params):
+            found |= decoding.decode_symbol_statuses(answer.result)
+        return {symbol: found[symbol] for symbol in sorted(symbols) if symbol in found}
+
     async def daily_candles(
         self, symbol: str, *, limit: int | None = None, start_ms: int | None = None, end_ms: int | None = None
     ) -> list[Candle]:

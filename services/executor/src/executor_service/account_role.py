@@ -18,8 +18,8 @@ from executor_service.bus_patience import insist
 from executor_service.bybit_account import BybitAccount
 from executor_service.day_open_store import DayOpenStore
 from executor_service.drain import Drain
+from executor_service.fitness import fitness_of
 from executor_service.order_owners import OrderOwners
-from executor_service.preflight import Preflight
 from executor_service.reconciler import Reconciler, Terms
 from executor_service.settings import ExecutorSettings
 from executor_service.unordered_closer import UnorderedCloser
@@ -208,19 +208,14 @@ async def run_account_role(
     """Turn what happens on the accounts into fills and snapshots until the service stops.
 
     Raises:
-        PreflightError: If an account must not be traded as it is.
+        PreflightError: If the exchange refuses a key; in a replay, if an account must not be traded as it is.
         DependencyError: If the exchange is not reachable.
     """
     config = settings.configuration()
+    fitness = fitness_of(settings, service, clients, leverage=None)
+    await fitness.begin()
     keepers, feeds, reconcilers = [], [], []
     for key in keys:
-        preflight = Preflight(
-            account=key.name,
-            symbols=config.portfolio.symbols,
-            leverage=None,
-            max_clock_skew_ms=None if settings.is_event_time else settings.max_clock_skew_ms,
-        )
-        await preflight.run(clients[key.name])
         account = BybitAccount(clients[key.name])
         keeper = AccountKeeper(
             bus=service.bus,
@@ -234,7 +229,8 @@ async def run_account_role(
         keepers.append(keeper)
         reconcilers.append(_reconciler(settings, service, keeper, account))
         feeds.append(AccountFeed(keeper, key, settings.private_stream_url, service.health))
-    await AccountRole(settings, service, keepers, feeds, reconcilers).run()
+    async with fitness.watched():
+        await AccountRole(settings, service, keepers, feeds, reconcilers).run()
 
 
 def _reconciler(

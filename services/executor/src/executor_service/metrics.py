@@ -62,3 +62,6 @@ UNORDERED_ORDERS = Counter(
     "Orders sent to close what nobody ordered, by kind of answer.",
     ["account", "answer"],
 )
+PREFLIGHT_FAILURES = Gauge(
+    "breakwater_executor_preflight_failures", "Checks that keep an account from entering.", ["account"]
+)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from breakwater_core.errors import InvalidInputError
@@ -14,6 +14,7 @@ from breakwater_core.identities import check_name
 from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.settings import ServiceSettings
 from executor_service.account_keys import AccountKey
+from executor_service.egress import check_networks
 from executor_service.unordered import Unordered
 from executor_service.venue_clock import ClockMode
 
@@ -62,6 +63,12 @@ class ExecutorSettings(ServiceSettings):
     """A position still open so long after its exit was due raises an alert."""
     max_clock_skew_ms: int = Field(default=1000, ge=10, le=5000)
     """Largest difference between this machine's clock and the exchange's, milliseconds."""
+    egress_echo_url: str | None = Field(default=None, pattern="^https?://")
+    """Answers with the address that it is asked from, as plain text; absent: the address is not checked."""
+    expected_addresses: tuple[str, ...] = ()
+    """Addresses or networks that requests leave from, as a JSON list; each key's own list must cover them."""
+    preflight_retry_s: float = Field(default=60.0, ge=0.1, le=3600)
+    """An account whose checks failed is examined again so often; meanwhile it only exits."""
     catch_up_interval_s: float = Field(default=30.0, ge=1, le=3600)
     """Account role: executions are read over REST so often, besides each (re)connection."""
     catch_up_overlap_s: float = Field(default=600.0, ge=10, le=86_400)
@@ -85,6 +92,11 @@ class ExecutorSettings(ServiceSettings):
         if (self.accounts is None) == (self.accounts_file is None):
             raise ValueError("set one of EXECUTOR_ACCOUNTS and EXECUTOR_ACCOUNTS_FILE")
         return self
+
+    @field_validator("expected_addresses")
+    @classmethod
+    def _are_networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return check_networks(values)
 
     @property
     def is_event_time(self) -> bool:

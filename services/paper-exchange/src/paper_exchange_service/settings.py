@@ -47,6 +47,8 @@ class AccountSettings(BaseModel):
     """When the key expires, milliseconds UTC; absent: never."""
     permissions: tuple[str, ...] = ("Order", "Position")
     """Bybit's contract-trading rights of the key."""
+    wallet_permissions: tuple[str, ...] = ()
+    """Bybit's wallet rights of the key, e.g. `Withdraw`; they are stated, and open nothing here."""
 
     @field_validator("name")
     @classmethod
@@ -63,6 +65,7 @@ class AccountSettings(BaseModel):
             ips=self.ips,
             expires_ms=self.expires_ms,
             permissions=self.permissions,
+            wallet_permissions=self.wallet_permissions,
         )
 
 
