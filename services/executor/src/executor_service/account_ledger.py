@@ -1,6 +1,6 @@
 """What one account should hold: its fills and the other movements of its wallet, added up; no I/O.
 
-A position is the sum of its fills, in the exchange's order, since it was last flat. The wallet is the exact sum of all
+A position is the sum of its fills, in the exchange's order, since it was flat. The wallet is the exact sum of all
 cash flows plus the cost of what is open, which `breakwater_core.ledger` keeps: order matters only while a position that
 was closed in part is open. Quantities are base units, negative when sold; money is quote currency; times are
 milliseconds of the exchange.
@@ -21,6 +21,8 @@ from breakwater_core.ledger import SymbolBook
 _ZERO = Decimal(0)
 _OF_FILLS = frozenset({"TRADE", "SETTLEMENT", "LIQUIDATION", "ADL", "DELIVERY"})
 """Types of wallet entries that come with an execution, which books them."""
+_LATE_MS = 3_600_000
+"""A fill may arrive so long after later ones and still find its place."""
 
 
 class Owner(StrEnum):
@@ -114,7 +116,7 @@ class BookedFill:
 
 @dataclass(slots=True)
 class _Position:
-    """One symbol: fills since it was last flat, and sums over all fills; `cash` is what they brought in."""
+    """One symbol: fills since it was flat some time ago, and sums over all fills; `cash` is what they brought in."""
 
     fills: list[BookedFill] = field(default_factory=list)
     cash: Decimal = _ZERO
@@ -141,8 +143,18 @@ class _Position:
         self.cash = MONEY.subtract(self.cash, MONEY.multiply(fill.quantity, fill.price))
         self.fills.append(fill)
         self.fills.sort(key=lambda known: known.place)
-        if self.size == 0:
-            self.fills.clear()
+        self._forget(self.fills[-1].time_ms - _LATE_MS)
+
+    def _forget(self, before_ms: int) -> None:
+        """Drop the fills up to the last moment before a time at which the position was flat."""
+        size, settled = _ZERO, 0
+        for count, fill in enumerate(self.fills, start=1):
+            size += fill.quantity
+            if fill.time_ms >= before_ms:
+                break
+            if size == 0:
+                settled = count
+        del self.fills[:settled]
 
 
 class AccountLedger:

@@ -165,8 +165,9 @@ class Preflight:
             ("key", self._check_key),
             ("account", self._check_account),
             ("balance", self._check_balance),
-            ("symbols", self._check_symbols),
         ]
+        if self.symbols:
+            steps.append(("symbols", self._check_symbols))
         if self.max_clock_skew_ms is not None:
             steps.insert(0, ("clock", self._check_clock))
         if self.leverage is not None:

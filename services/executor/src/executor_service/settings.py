@@ -1,6 +1,5 @@
 """Environment of the executor; every name starts with `EXECUTOR_`."""
 
-import json
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -9,11 +8,8 @@ from typing import Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from breakwater_core.errors import InvalidInputError
-from breakwater_core.identities import check_name
-from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.settings import ServiceSettings
-from executor_service.account_keys import AccountKey
+from executor_service.account_keys import AccountKey, keys_of_file, keys_of_text
 from executor_service.egress import check_networks
 from executor_service.unordered import Unordered
 from executor_service.venue_clock import ClockMode
@@ -109,28 +105,7 @@ class ExecutorSettings(ServiceSettings):
         Raises:
             SettingsError: If they cannot be read; the message holds no part of them.
         """
-        source = "EXECUTOR_ACCOUNTS"
-        text = "" if self.accounts is None else self.accounts.get_secret_value()
         if self.accounts_file is not None:
-            source = f"EXECUTOR_ACCOUNTS_FILE ({self.accounts_file})"
-            try:
-                text = self.accounts_file.read_text()
-            except OSError as error:
-                raise SettingsError(f"{source} cannot be read ({error.strerror}); check its path and rights") from error
-        try:
-            keys = tuple(
-                AccountKey(
-                    check_name("account name", row["name"]), SecretStr(row["api_key"]), SecretStr(row["api_secret"])
-                )
-                for row in json.loads(text)
-            )
-        except InvalidInputError as error:
-            raise SettingsError(f"{source}: {error}") from error
-        except (ValueError, KeyError, TypeError):  # the text of these errors may quote a secret
-            raise SettingsError(
-                f'{source} must be a JSON list such as [{{"name": "main", "api_key": "...", "api_secret": "..."}}]'
-            ) from None
-        names = [key.name for key in keys]
-        if not keys or len(set(names)) != len(names):
-            raise SettingsError(f"{source} must name at least one account, and each once; has {names}")
-        return keys
+            return keys_of_file(self.accounts_file, f"EXECUTOR_ACCOUNTS_FILE ({self.accounts_file})")
+        text = "" if self.accounts is None else self.accounts.get_secret_value()
+        return keys_of_text(text, "EXECUTOR_ACCOUNTS")

@@ -376,25 +376,46 @@ def show_config(
 @app.command()
 def doctor(
     exchange: Annotated[str | None, typer.Option(help="REST base of an exchange to look at.")] = None,
+    accounts_file: Annotated[
+        Path | None, typer.Option(help="Keys to check, as EXECUTOR_ACCOUNTS_FILE has them; read-only calls.")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="Only this account of the file.")] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="BREAKWATER_API_KEY", help="Key to check; read-only calls.")
     ] = None,
     api_secret: Annotated[str | None, typer.Option(envvar="BREAKWATER_API_SECRET", help="Its secret.")] = None,
+    leverage: Annotated[int, typer.Option(min=1, max=100, help="Leverage that each symbol should have.")] = 10,
+    echo_url: Annotated[
+        str | None, typer.Option(help="Service that answers with the address it is asked from.")
+    ] = None,
+    expected_address: Annotated[
+        list[str] | None, typer.Option(help="Address or network that requests may leave from; may be repeated.")
+    ] = None,
     database: Annotated[str | None, typer.Option(help="SQLAlchemy URL to try.")] = None,
     nats: Annotated[str | None, typer.Option(help="NATS address to try; default: the embedded server.")] = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check this machine, and on request an exchange key, a database and a NATS server; each fault with its remedy."""
-    from breakwater_cli.doctor import DoctorRequest, examine
+    """Check this machine, and on request accounts at an exchange, a database and a NATS server.
 
-    request = DoctorRequest(
-        exchange_url=exchange, api_key=api_key, api_secret=api_secret, database_url=database, nats_url=nats
+    Each fault comes with its remedy. Exit code 0: nothing failed, 1: a check failed, 2: bad input.
+    """
+    from breakwater_cli.doctor import doctor_request, examine, table
+
+    request = doctor_request(
+        exchange_url=exchange,
+        accounts_file=accounts_file,
+        account=account,
+        api_key=api_key,
+        api_secret=api_secret,
+        leverage=leverage,
+        echo_url=echo_url,
+        expected_addresses=tuple(expected_address or ()),
+        database_url=database,
+        nats_url=nats,
+        config_path=config,
     )
     findings = run_async(lambda: examine(request))
-    if as_json:
-        _print([finding.as_values() for finding in findings], as_json=True, text="")
-    else:
-        for finding in findings:
-            sys.stdout.write(finding.line() + "\n")
+    _print([finding.as_values() for finding in findings], as_json=as_json, text=table(findings))
     if any(not finding.passed for finding in findings):
         raise typer.Exit(1)
