@@ -195,6 +195,27 @@ async def test_a_position_that_nobody_ordered_is_closed_by_exactly_one_order(
     assert len(log.of(Alert)) == 1
 
 
+async def test_a_role_that_ends_while_its_closing_order_is_on_its_way_leaves_exactly_one(
+    roles: SimpleNamespace, exchange: Any, log: Any, bus: Bus, hand: Hand, faults: Any
+) -> None:
+    close = WALL | {"unordered": "close"}
+    async with roles.account(**close):
+        await books_open(bus, roles)
+        await hand.order("Buy", "0.3")
+        faults.script["/order/create"] = [roles.Fault(delay_s=1.0)]
+        async with asyncio.timeout(20):
+            while sum(path.endswith("/order/create") for path in faults.seen) < 2:
+                await asyncio.sleep(0.005)
+    async with roles.account(**close):
+        async with asyncio.timeout(20):
+            while size(exchange) != 0:
+                await asyncio.sleep(0.02)
+        await reconciled(bus, 2)
+    ours = [order for order in exchange.engine.accounts["main"].orders.values() if order.link_id.startswith("bw-")]
+    assert [order.filled for order in ours] == [Decimal("0.3")]
+    assert len(log.of(Alert)) == 1
+
+
 async def test_only_the_part_that_nobody_ordered_is_closed(
     roles: SimpleNamespace, exchange: Any, desk: Any, log: Any, bus: Bus, hand: Hand, kit: SimpleNamespace
 ) -> None:
