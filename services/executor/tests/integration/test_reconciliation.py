@@ -362,7 +362,7 @@ async def test_an_auto_deleveraging_is_booked_and_is_no_mismatch(
         await log.until(lambda log: len(closing(log)) == 1)
         now_ms = wall_clock_ms()
         price = exchange.engine.market("BTCUSDT").last_at(now_ms)
-        request = OrderRequest("BTCUSDT", Side.SELL, OrderType.MARKET, Decimal("0.5"), TimeInForce.IOC)
+        request = OrderRequest("BTCUSDT", Side.SELL, OrderType.MARKET, Decimal("0.5"), time_in_force=TimeInForce.IOC)
         order = Order("main", "adl-1", request, Decimal("0.5"), price, now_ms, now_ms, now_ms, price)
         book_fill(
             account,

@@ -107,7 +107,7 @@ async def test_in_a_replay_what_nobody_ordered_is_told_of_at_the_days_boundary_a
     roles: SimpleNamespace, exchange: Any, desk: Any, log: Any
 ) -> None:
     at_ms = roles.SESSION.day_start_ms(roles.DAY) + 3_600_000
-    request = OrderRequest("BTCUSDT", Side.BUY, OrderType.MARKET, Decimal(1), TimeInForce.IOC)
+    request = OrderRequest("BTCUSDT", Side.BUY, OrderType.MARKET, Decimal(1), time_in_force=TimeInForce.IOC)
     async with roles.account(unordered="close"):
         await desk.open_day(roles.DAY, 0)
         exchange.engine.execute(exchange.engine.place(books(exchange), request, at_ms), at_ms)
