@@ -18,6 +18,7 @@ from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import Side
 from breakwater_core.identities import order_link_id
 from breakwater_core.market import Instrument
+from breakwater_core.reduction import reducing_order
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.subjects import ACCOUNT_BUCKET, closing_key
@@ -26,7 +27,6 @@ from executor_service.answers import answer_of
 from executor_service.bus_patience import insist
 from executor_service.findings import Findings
 from executor_service.order_life import Rejected
-from executor_service.reduction import reducing_order
 from executor_service.venue_clock import wall_clock_ms
 
 
