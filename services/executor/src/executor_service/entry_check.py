@@ -2,27 +2,30 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 
 from breakwater_bybit.errors import ExchangeError
 from breakwater_bybit.fields import MalformedPayload
 from breakwater_core.config import RiskSettings
 from breakwater_core.errors import InvalidInputError, PermanentError
-from breakwater_core.events import Intent, OrderStatus
+from breakwater_core.events import Alert, Intent, OrderStatus, Severity
 from breakwater_core.risk import RiskState, check_entry, running_drawdown
 from breakwater_core.sizing import entry_quantity, split_quantity
 from breakwater_core.verdicts import Refused
+from breakwater_runtime.control import ControlWatch
 from breakwater_runtime.logs import get_logger
 from executor_service import metrics
-from executor_service.control_state import ControlWatch
+from executor_service.alarm import SERVICE
 from executor_service.day_open import DayOpen, DayOpens
 from executor_service.drain import Drain
 from executor_service.intent_record import Outcome
 from executor_service.outcomes import without_order
-from executor_service.ports import TradingAccount
+from executor_service.ports import Publisher, TradingAccount
 from executor_service.venue_clock import VenueClock
 
 _RETRY_PAUSE_S = 0.25
+_LOSS_STOPS = frozenset({"daily_loss_stop", "drawdown_stop"})
 _ONE = Decimal(1)
 _ZERO = Decimal(0)
 
@@ -46,14 +49,23 @@ class EntryCheck:
     """Decides about entries. Positions, equity and deposits are asked for only if a limit needs them."""
 
     def __init__(
-        self, *, risk: RiskSettings, control: ControlWatch, day_opens: DayOpens, clock: VenueClock, drain: Drain
+        self,
+        *,
+        risk: RiskSettings,
+        control: ControlWatch,
+        day_opens: DayOpens,
+        clock: VenueClock,
+        drain: Drain,
+        publisher: Publisher,
     ) -> None:
-        """Check by these limits."""
+        """Check by these limits; `publisher` hears when a loss has stopped entries for the day."""
         self._risk = risk
         self._control = control
         self._day_opens = day_opens
         self._clock = clock
         self._drain = drain
+        self._publisher = publisher
+        self._warned: set[tuple[str, str, date]] = set()
 
     @property
     def counts_positions(self) -> bool:
@@ -78,12 +90,34 @@ class EntryCheck:
             return self._expired(intent, verdict.detail)
         metrics.REFUSED.labels(verdict.rule).inc()
         get_logger().info("entry_refused", rule=verdict.rule, detail=verdict.detail)
+        if verdict.rule in _LOSS_STOPS:
+            await self._warn(intent, verdict)
         return without_order(
             intent,
             OrderStatus.REFUSED,
             at_ms=self._clock.now_ms(intent),
             reason=verdict.rule,
             detail=verdict.detail,
+        )
+
+    async def _warn(self, intent: Intent, verdict: Refused) -> None:
+        """Raise the alert that a loss has stopped the account: once, under one id for the day."""
+        case = (verdict.rule, intent.account, intent.day)
+        if case in self._warned:
+            return
+        self._warned = {known for known in self._warned if known[2] == intent.day} | {case}
+        await self._publisher.alert(
+            Alert(
+                alert_id=f"{verdict.rule}/{intent.run_id}/{intent.account}/{intent.day.isoformat()}",
+                run_id=intent.run_id,
+                severity=Severity.CRITICAL,
+                service=SERVICE,
+                name=verdict.rule,
+                summary=f"{intent.account}: {verdict.detail}; nothing more is entered while that is so",
+                event_time_ms=self._clock.now_ms(intent),
+                account=intent.account,
+                facts={"day": intent.day.isoformat()},
+            )
         )
 
     def _expired(self, intent: Intent, detail: str) -> Outcome:
@@ -157,8 +191,8 @@ class EntryCheck:
     ) -> RiskState:
         control = self._control.state
         return RiskState(
-            halted=control.halted,
-            current_epoch=control.epoch,
+            halted=control.is_halted(intent.account),
+            current_epoch=control.fence(intent.account),
             open_positions=positions,
             equity=equity,
             day_open_equity=day_open_equity,

@@ -5,14 +5,14 @@ from collections import defaultdict
 from contextlib import AsyncExitStack
 
 from breakwater_core.events import OrderStatus, Severity
-from executor_service import order_life
+from executor_service import metrics, order_life
 from executor_service.alarm import intent_alert
 from executor_service.drain import Drain
 from executor_service.entry_check import EntryCheck
 from executor_service.intent_record import Child, ChildState, IntentRecord, Outcome
 from executor_service.intent_work import IntentWork
 from executor_service.order_follower import Assignment, OrderFollower
-from executor_service.order_life import End, Ended, Lost, NeverPlaced
+from executor_service.order_life import Barred, End, Ended, Lost, NeverPlaced
 from executor_service.outcomes import of_lost, of_order, of_refusal, without_order
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import VenueClock
@@ -86,6 +86,16 @@ class EntryRun:
                 return of_refusal(child, refusal, at_ms=at_ms)
             case Lost(order):
                 return of_lost(child, order, at_ms=at_ms)
+            case Barred(refused):
+                metrics.REFUSED.labels(refused.rule).inc()
+                return without_order(
+                    work.intent,
+                    OrderStatus.REFUSED,
+                    child=child.number,
+                    at_ms=at_ms,
+                    reason=refused.rule,
+                    detail=refused.detail,
+                )
         return without_order(
             work.intent,
             OrderStatus.EXPIRED,
