@@ -9,6 +9,7 @@ from breakwater_core.errors import TransientError
 from breakwater_core.market import LIVE_RUN_ID
 from breakwater_runtime import codec, subjects
 from breakwater_runtime.bus import Bus, BusError
+from breakwater_runtime.control import watch_control
 from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.readers import After, Delivery, Since, read_stream
@@ -81,9 +82,13 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
     if not config.portfolio.symbols:
         raise SettingsError("portfolio.symbols is empty; name the symbols to trade in the configuration")
     live = settings.run_id == LIVE_RUN_ID
-    async with open_service("signal", settings, stop, "market_data") as service, asyncio.TaskGroup() as tasks:
+    async with (
+        open_service("signal", settings, stop, "market_data") as service,
+        watch_control(service.bus, name="signal") as control,
+        asyncio.TaskGroup() as tasks,
+    ):
         bus = service.bus
-        handler = SignalHandler(bus, config, instance=settings.instance, tasks=tasks)
+        handler = SignalHandler(bus, config, instance=settings.instance, tasks=tasks, control=control)
         inbox = Inbox(service, handler, tasks, settings.queue_limit)
         orders_from = _day_start(config) if live else 1
         market_from = await _resume(bus, settings, config, handler) or orders_from
