@@ -140,6 +140,10 @@ class MemoryPublisher:
         self.events.append(event)
         self.steps.end()
 
+    async def try_to_publish(self, event: OrderEvent) -> bool:
+        await self.publish(event)
+        return True
+
     async def alert(self, alert: Alert) -> None:
         self.alerts.append(alert)
 

@@ -114,3 +114,8 @@ def seen_key(instance: str, process: str) -> str:
 def flat_key(run_id: str, account: str, epoch: int) -> str:
     """Key in the control bucket that holds the proof that an account is flat; a replay has proofs of its own."""
     return f"flat.{account}.{epoch}" + ("" if run_id == LIVE_RUN_ID else f".{run_id}")
+
+
+def flatten_lines_key(run_id: str, account: str, epoch: int) -> str:
+    """Key in the control bucket that lists the positions which a flatten has found."""
+    return f"flatten.{account}.{epoch}.{run_id}"

@@ -3,6 +3,7 @@
 All executors make the same intents, so they share the durable records and the order ids; one chain of orders results.
 """
 
+from dataclasses import dataclass
 from decimal import Decimal
 
 from breakwater_bybit.model import OrderState, PositionState
@@ -13,14 +14,34 @@ from breakwater_core.session import Session
 
 FLATTEN_VERSION = "control"
 """Stands in a flatten's ids for the strategy's version: no configuration decides it, and two must not tell it apart."""
-_ROUNDS = 1_000
+ROUNDS = 1_000
 """A position that comes back is closed in a further round; so many have room in the attempt beside the epoch."""
 _OUR_LINKS = "bw-"
 
 
+@dataclass(frozen=True, slots=True)
+class FlattenLine:
+    """A position as a flatten has found it.
+
+    Attributes:
+        side: Side of the order that closes it.
+        price: Mark price when it was found, quote currency: what a perfect fill would give.
+    """
+
+    symbol: str
+    side: Side
+    price: Decimal
+
+
+def line_of(position: PositionState) -> FlattenLine:
+    """Return the line of a position."""
+    side = Side.SELL if position.size > 0 else Side.BUY
+    return FlattenLine(position.symbol, side, position.mark_price or position.average_price or Decimal(1))
+
+
 def flatten_intent(
     order: FlattenOrder,
-    position: PositionState,
+    line: FlattenLine,
     *,
     run_id: str,
     account: str,
@@ -31,20 +52,19 @@ def flatten_intent(
 
     Args:
         order: The person's order; its epoch and the round make the attempt.
-        position: What is open; its mark price is what a perfect fill would give.
+        line: What was found.
         run_id: Run of the executor.
         account: Account of the position.
         session: Names the day on which the order was given.
         round_number: From 1; the next one once the round before has ended and the symbol is open again.
     """
     day = session.day_of(order.at_ms)
-    attempt = order.epoch * _ROUNDS + min(round_number, _ROUNDS - 1)
-    price = position.mark_price or position.average_price or Decimal(1)
+    attempt = order.epoch * ROUNDS + min(round_number, ROUNDS - 1)
     identity = intent_id(
         run_id=run_id,
         account=account,
         strategy_version=FLATTEN_VERSION,
-        symbol=position.symbol,
+        symbol=line.symbol,
         day=day,
         leg=Leg.FLATTEN,
         attempt=attempt,
@@ -54,13 +74,13 @@ def flatten_intent(
         run_id=run_id,
         account=account,
         strategy_version=FLATTEN_VERSION,
-        symbol=position.symbol,
+        symbol=line.symbol,
         day=day,
         leg=Leg.FLATTEN,
         attempt=attempt,
-        side=Side.SELL if position.size > 0 else Side.BUY,
-        target_price=price,
-        trigger_price=price,
+        side=line.side,
+        target_price=line.price,
+        trigger_price=line.price,
         trigger_time_ms=order.at_ms,
         valid_until_ms=None,
         gross_leverage=Decimal(1),

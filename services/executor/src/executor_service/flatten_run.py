@@ -25,7 +25,7 @@ from breakwater_runtime.logs import get_logger
 from executor_service import metrics
 from executor_service.alarm import SERVICE, alarm_after
 from executor_service.drain import Drain, Draining
-from executor_service.flatten_orders import flatten_intent, to_cancel
+from executor_service.flatten_orders import ROUNDS, FlattenLine, flatten_intent, line_of, to_cancel
 from executor_service.ports import Publisher, Records, WholeAccount
 from executor_service.venue_clock import wall_clock_ms
 
@@ -40,14 +40,17 @@ class Handler(Protocol):
         """Bring an intent to its outcome; one that has it already is told again."""
 
 
-class Proofs(Protocol):
-    """Where proofs are kept."""
+class Book(Protocol):
+    """What is durable of flattens besides their orders."""
 
-    async def read(self, account: str, epoch: int) -> FlatProof | None:
+    async def proof(self, account: str, epoch: int) -> FlatProof | None:
         """Return the proof of a flatten, or None."""
 
-    async def create(self, proof: FlatProof) -> bool:
+    async def prove(self, proof: FlatProof) -> bool:
         """Write a proof; False if there is one already."""
+
+    async def lines(self, account: str, epoch: int, found: list[FlattenLine]) -> dict[str, FlattenLine]:
+        """Write down what was found, and return all lines by symbol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ class FlattenTools:
     instance: str
     handler: Handler
     records: Records
-    proofs: Proofs
+    book: Book
     publisher: Publisher
     drain: Drain
     session: Session
@@ -94,7 +97,7 @@ class AccountFlatten:
         self._account = account
         self._tools = tools
         self._closing: dict[str, asyncio.Task[None]] = {}
-        self._touched: set[str] = set()
+        self._next: dict[str, str] = {}
 
     async def run(
         self, order: FlattenOrder, *, is_wanted: Callable[[], bool], obstacle: Callable[[], str]
@@ -127,7 +130,7 @@ class AccountFlatten:
         return None
 
     async def _round(self, order: FlattenOrder, obstacle: Callable[[], str]) -> FlatProof | None:
-        known = await self._tools.proofs.read(self._name, order.epoch)
+        known = await self._tools.book.proof(self._name, order.epoch)
         if known is not None:
             return known
         why_not = obstacle()  # before the reading: what is settled now shows in it
@@ -135,42 +138,53 @@ class AccountFlatten:
         if to_cancel(reading.orders):
             get_logger().warning("orders_cancelled", account=self._name, count=len(reading.orders))
             await self._account.cancel_all_orders(at_ms=None)
-        for position in reading.positions:
-            await self._close(order, position)
-        for task in self._closing.values():
-            if task.done():
-                task.result()  # what is not one of our own errors ends the service
+        found = [line_of(position) for position in self._closable(reading)]
+        open_symbols = {line.symbol for line in found}
+        lines = await self._tools.book.lines(self._name, order.epoch, found)
+        for line in lines.values():
+            await self._close(order, line, is_open=line.symbol in open_symbols)
+        is_at_work = self._is_at_work()
         if not reading.is_flat:
             return None
-        if why_not or any(not task.done() for task in self._closing.values()):
+        if why_not or is_at_work:
             get_logger().info("flatten_not_proven_yet", account=self._name, reason=why_not or "orders are followed")
             return None
         again = await self._read()  # an order accepted just before the first reading has had its time to match
-        return await self._prove(order, again) if again.is_flat else None
+        return await self._prove(order, again, lines) if again.is_flat else None
 
     async def _read(self) -> Reading:
         at_ms = await self._account.exchange_time_ms()
         orders = await self._account.open_orders(at_ms=None)
         return Reading(at_ms, await self._account.open_positions(at_ms=None, urgent=True), orders)
 
-    async def _close(self, order: FlattenOrder, position: PositionState) -> None:
-        self._touched.add(position.symbol)
-        running = self._closing.get(position.symbol)
+    def _closable(self, reading: Reading) -> list[PositionState]:
+        """Return the positions that our orders can close; in hedge mode they need another kind, and a person."""
+        hedged = [position.symbol for position in reading.positions if position.position_index != _ONE_WAY]
+        if hedged:
+            get_logger().error("positions_in_hedge_mode", account=self._name, symbols=hedged)
+        return [position for position in reading.positions if position.position_index == _ONE_WAY]
+
+    async def _close(self, order: FlattenOrder, line: FlattenLine, *, is_open: bool) -> None:
+        """Bring the symbol's first intent that has not ended to its end; without a position only one that was begun."""
+        running = self._closing.get(line.symbol)
         if running is not None and not running.done():
             return
-        if position.position_index != _ONE_WAY:
-            get_logger().error("position_in_hedge_mode", account=self._name, symbol=position.symbol)
-            return
-        intent = await self._next_intent(order, position)
-        self._closing[position.symbol] = asyncio.create_task(self._handle(intent), name=f"flatten-{intent.intent_id}")
+        intent, is_begun = await self._next_intent(order, line)
+        is_expected = self._next.get(line.symbol, "") == intent.intent_id
+        self._next[line.symbol] = intent.intent_id
+        if not is_begun and intent.attempt % ROUNDS > 1 and not is_expected:
+            return  # the round before has just ended: whether the position is still open, the next reading tells
+        if is_open or is_begun:
+            task = asyncio.create_task(self._handle(intent), name=f"flatten-{intent.intent_id}")
+            self._closing[line.symbol] = task
 
-    async def _next_intent(self, order: FlattenOrder, position: PositionState) -> Intent:
-        """Return the intent of the first round that has not ended."""
+    async def _next_intent(self, order: FlattenOrder, line: FlattenLine) -> tuple[Intent, bool]:
+        """Return the intent of the first round that has not ended, and whether anybody has begun with it."""
         number = 1
         while True:
             intent = flatten_intent(
                 order,
-                position,
+                line,
                 run_id=self._tools.run_id,
                 account=self._name,
                 session=self._tools.session,
@@ -178,8 +192,15 @@ class AccountFlatten:
             )
             known = await self._tools.records.read(order_link_id(intent.intent_id, 0))
             if known is None or not known[0].is_closed:
-                return intent
+                return intent, known is not None
             number += 1
+
+    def _is_at_work(self) -> bool:
+        """Return whether orders of this process are followed; a failure of its own ends the service here."""
+        for task in self._closing.values():
+            if task.done():
+                task.result()
+        return any(not task.done() for task in self._closing.values())
 
     async def _handle(self, intent: Intent) -> None:
         try:
@@ -193,8 +214,8 @@ class AccountFlatten:
         """Wait for the orders that are followed; they end by themselves when the process drains."""
         await asyncio.gather(*self._closing.values(), return_exceptions=True)
 
-    async def _prove(self, order: FlattenOrder, reading: Reading) -> FlatProof:
-        symbols = {*self._tools.symbols, *self._touched}
+    async def _prove(self, order: FlattenOrder, reading: Reading, lines: Collection[str]) -> FlatProof:
+        symbols = {*self._tools.symbols, *lines}
         proof = FlatProof(
             run_id=self._tools.run_id,
             account=self._name,
@@ -205,14 +226,14 @@ class AccountFlatten:
             proved_by=self._tools.instance,
         )
         await self._tools.publisher.alert(_flattened_alert(proof))
-        await self._tools.proofs.create(proof)
+        await self._tools.book.prove(proof)
         get_logger().info("flatten_proven", account=self._name, epoch=order.epoch, read_at_ms=reading.at_ms)
         return proof
 
     async def _known_proof(self, order: FlattenOrder) -> FlatProof | None:
         while True:
             try:
-                return await self._tools.proofs.read(self._name, order.epoch)
+                return await self._tools.book.proof(self._name, order.epoch)
             except BusError as error:
                 get_logger().warning("flatten_waiting", account=self._name, reason=str(error))
             await self._tools.drain.rest(_ROUND_PAUSE_S)

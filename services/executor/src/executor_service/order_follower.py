@@ -214,7 +214,11 @@ class OrderFollower:
     async def _tell(self, assignment: Assignment, status: OrderStatus, reason: str = "") -> None:
         at_ms = self._clock.now_ms(assignment.intent, assignment.child.after_ms)
         outcome = in_progress(assignment.child, status, at_ms=at_ms, reason=reason)
-        await self._publisher.publish(order_event(assignment.intent, outcome, is_last=False))
+        event = order_event(assignment.intent, outcome, is_last=False)
+        if not assignment.intent.leg.reduces:
+            await self._publisher.publish(event)
+        elif not await self._publisher.try_to_publish(event):  # its end will be told; that it is under way need not
+            get_logger().warning("order_state_not_told", status=status.value)
 
 
 _ANSWERS: dict[type[Answer], str] = {

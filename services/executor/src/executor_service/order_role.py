@@ -22,7 +22,7 @@ from executor_service.entry_check import EntryCheck
 from executor_service.entry_flights import EntryFlights
 from executor_service.entry_gate import control_gate
 from executor_service.entry_run import EntryRun
-from executor_service.flatten_proofs import FlatProofs
+from executor_service.flatten_book import FlattenBook
 from executor_service.flatten_run import FlattenTools
 from executor_service.flatten_watch import FlattenWatch
 from executor_service.intent_handler import IntentHandler
@@ -133,7 +133,7 @@ async def run_order_role(
                 instance=settings.instance,
                 handler=handler,
                 records=RecordStore(bus),
-                proofs=FlatProofs(bus),
+                book=FlattenBook(bus),
                 publisher=BusPublisher(bus),
                 drain=drain,
                 session=settings.configuration().session.session(),

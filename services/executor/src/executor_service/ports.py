@@ -134,5 +134,8 @@ class Publisher(Protocol):
     async def publish(self, event: OrderEvent) -> None:
         """Publish an event; returns once it is stored."""
 
+    async def try_to_publish(self, event: OrderEvent) -> bool:
+        """Publish an event if the bus stores it now; False if it does not answer."""
+
     async def alert(self, alert: Alert) -> None:
         """Raise an alert."""
