@@ -333,6 +333,20 @@ class MemoryGate:
 
 
 @dataclass
+class MemoryPlaces:
+    taken: dict[str, str] = field(default_factory=dict)
+
+    async def take(self, intent: Intent, *, most: int, held: Any) -> int | None:
+        others = {*self.taken, *await held()} - {intent.symbol}
+        if len(others) < most:
+            self.taken[intent.symbol] = intent.intent_id
+        return None if len(others) < most else len(others)
+
+    async def give_back(self, intent: Intent) -> None:
+        self.taken.pop(intent.symbol, None)
+
+
+@dataclass
 class MemoryDayOpens:
     entries: dict[tuple[str, date], DayOpen] = field(default_factory=dict)
 
@@ -371,6 +385,7 @@ class World:
         self.control = ControlWatch()
         self.gate = MemoryGate(self.control, VenueClock(self.mode))
         self.flights = EntryFlights()
+        self.places = MemoryPlaces()
         self.drain = Drain()
 
     def process(self) -> IntentHandler:
@@ -395,6 +410,7 @@ class World:
             clock=clock,
             drain=self.drain,
             publisher=self.publisher,
+            places=self.places,
         )
         return IntentHandler(
             accounts={"main": self.exchange},

@@ -101,6 +101,11 @@ def day_open_key(run_id: str, account: str, day: str) -> str:
     return f"day_open.{run_id}.{account}.{day}"
 
 
+def places_key(run_id: str, account: str) -> str:
+    """Key in the account bucket that tells which entries have taken a place among the open positions."""
+    return f"places.{run_id}.{account}"
+
+
 def cursor_key(run_id: str, account: str) -> str:
     """Key in the account bucket that tells how far the executions of an account were read."""
     return f"cursor.{run_id}.{account}"

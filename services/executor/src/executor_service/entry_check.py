@@ -22,6 +22,7 @@ from executor_service.drain import Drain
 from executor_service.intent_record import Outcome
 from executor_service.outcomes import without_order
 from executor_service.ports import Publisher, TradingAccount
+from executor_service.position_places import Places
 from executor_service.venue_clock import VenueClock
 
 _RETRY_PAUSE_S = 0.25
@@ -57,6 +58,7 @@ class EntryCheck:
         clock: VenueClock,
         drain: Drain,
         publisher: Publisher,
+        places: Places,
     ) -> None:
         """Check by these limits; `publisher` hears when a loss has stopped entries for the day."""
         self._risk = risk
@@ -65,12 +67,22 @@ class EntryCheck:
         self._clock = clock
         self._drain = drain
         self._publisher = publisher
+        self._places = places
         self._warned: set[tuple[str, str, date]] = set()
 
     @property
     def counts_positions(self) -> bool:
         """Whether entries of one account must be decided one after the other."""
         return self._risk.max_open_positions is not None
+
+    async def closed(self, intent: Intent) -> None:
+        """Take note that an entry has its outcome: the exchange knows now what it has opened.
+
+        Raises:
+            BusError: If the bus does not answer.
+        """
+        if self.counts_positions:
+            await self._places.give_back(intent)
 
     async def decide(self, intent: Intent, account: TradingAccount) -> Approved | Outcome:
         """Return the orders to send, or the outcome REFUSED or EXPIRED.
@@ -154,8 +166,12 @@ class EntryCheck:
         at_ms = self._clock.stamp_ms(intent)
         positions, equity, deposits, drawdown = 0, day_open.equity, _ZERO, _ZERO
         if self._risk.max_open_positions is not None:
-            held = await self._ask(intent, lambda: account.open_positions(at_ms=at_ms))
-            positions = len({position.symbol for position in held} - {intent.symbol})
+
+            async def held() -> set[str]:
+                found = await self._ask(intent, lambda: account.open_positions(at_ms=at_ms))
+                return {position.symbol for position in found}
+
+            positions = await self._places.take(intent, most=self._risk.max_open_positions, held=held) or 0
         if self._risk.daily_loss_stop is not None or self._risk.drawdown_stop is not None:
             equity = await self._ask(intent, lambda: account.equity(at_ms=at_ms))
             now_ms = self._clock.now_ms(intent)

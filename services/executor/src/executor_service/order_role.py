@@ -28,6 +28,7 @@ from executor_service.flatten_watch import FlattenWatch
 from executor_service.intent_handler import IntentHandler
 from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
+from executor_service.position_places import PositionPlaces
 from executor_service.preflight import Preflight
 from executor_service.record_store import RecordStore
 from executor_service.reduction_run import ReductionRun
@@ -84,6 +85,7 @@ def build_handler(
         clock=clock,
         drain=drain,
         publisher=publisher,
+        places=PositionPlaces(bus),
     )
     return IntentHandler(
         accounts=accounts,

@@ -7,7 +7,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from breakwater_core.control import EVERY_ACCOUNT, Control, Gate
 from breakwater_core.control_answers import Acknowledgement, FlatProof, Heard, live
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.identities import check_name
-from breakwater_runtime.bus import Bus, BusError, connect
+from breakwater_runtime.bus import Bus, BusError, connect, redacted
 from breakwater_runtime.control import ControlStore, StoredControl, read_acknowledgements
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.settings import ServiceSettings
@@ -28,6 +28,8 @@ UNCONFIRMED = 4
 RECEIVE_WINDOW_S = 6.0
 """Bybit accepts a request for 5 s after its stamp; the machine's clock may be a second ahead of Bybit's."""
 _LOOK_S = 0.1
+_CONNECT_S = 4.0
+"""Who halts is in a hurry: a bus that does not answer within this is named at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +148,18 @@ def confirm(question: str) -> bool:
 async def _bus(address: BusAddress) -> AsyncIterator[Bus]:
     password = None if address.password is None else SecretStr(address.password)
     settings = ServiceSettings(nats_url=address.url, nats_user=address.user, nats_password=password, instance="command")
-    try:
-        async with connect(settings, name="command") as bus:
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                bus = await stack.enter_async_context(connect(settings, name="command"))
+        except TimeoutError as error:
+            raise DependencyError(
+                f"NATS is not reachable at {redacted(address.url)}; start it, or correct --nats or BREAKWATER_NATS_URL"
+            ) from error
+        try:
             yield bus
-    except BusError as error:
-        raise DependencyError(f"{error}; what holds now is shown by `breakwater status`") from error
+        except BusError as error:
+            raise DependencyError(f"{error}; what holds now is shown by `breakwater status`") from error
 
 
 async def _check_account(bus: Bus, account: str | None) -> None:
