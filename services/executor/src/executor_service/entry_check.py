@@ -30,6 +30,14 @@ _LOSS_STOPS = frozenset({"daily_loss_stop", "drawdown_stop"})
 _ONE = Decimal(1)
 _ZERO = Decimal(0)
 
+Obstacle = Callable[[str], str | None]
+"""Tells why an account may not enter; None: it may."""
+
+
+def no_obstacle(_account: str) -> str | None:
+    """Return None: every account may enter."""
+    return None
+
 
 class _TooLate(Exception):
     """The entry's time ran out while something was awaited."""
@@ -59,8 +67,10 @@ class EntryCheck:
         drain: Drain,
         publisher: Publisher,
         places: Places,
+        obstacle: Obstacle = no_obstacle,
     ) -> None:
-        """Check by these limits; `publisher` hears when a loss has stopped entries for the day."""
+        """Check by these limits; `publisher` hears of a loss that stops entries, `obstacle` tells who may not enter."""
+        self._obstacle = obstacle
         self._risk = risk
         self._control = control
         self._day_opens = day_opens
@@ -137,6 +147,8 @@ class EntryCheck:
         return without_order(intent, OrderStatus.EXPIRED, at_ms=at_ms, reason="expired", detail=detail)
 
     async def _decide(self, intent: Intent, account: TradingAccount) -> Approved | Refused:
+        if (reason := self._obstacle(intent.account)) is not None:
+            return Refused("preflight_failed", reason)
         first = check_entry(intent, _ZERO, self._state(intent), self._risk)
         if isinstance(first, Refused):
             return first

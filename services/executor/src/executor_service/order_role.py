@@ -18,10 +18,11 @@ from executor_service.bus_publisher import BusPublisher
 from executor_service.bybit_account import BybitAccount
 from executor_service.day_open_store import DayOpenStore
 from executor_service.drain import Drain
-from executor_service.entry_check import EntryCheck
+from executor_service.entry_check import EntryCheck, Obstacle, no_obstacle
 from executor_service.entry_flights import EntryFlights
 from executor_service.entry_gate import control_gate
 from executor_service.entry_run import EntryRun
+from executor_service.fitness import fitness_of
 from executor_service.flatten_book import FlattenBook
 from executor_service.flatten_run import FlattenTools
 from executor_service.flatten_watch import FlattenWatch
@@ -29,7 +30,6 @@ from executor_service.intent_handler import IntentHandler
 from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
 from executor_service.position_places import PositionPlaces
-from executor_service.preflight import Preflight
 from executor_service.record_store import RecordStore
 from executor_service.reduction_run import ReductionRun
 from executor_service.settings import ExecutorSettings
@@ -62,8 +62,10 @@ def build_handler(
     control: ControlWatch,
     flights: EntryFlights,
     drain: Drain,
+    *,
+    obstacle: Obstacle = no_obstacle,
 ) -> IntentHandler:
-    """Return the handler of intents, with all that it needs."""
+    """Return the handler of intents, with all that it needs; `obstacle` tells why an account may not enter."""
     clock = VenueClock(settings.clock)
     publisher = BusPublisher(bus)
     slots = PrioritySlots(settings.concurrency)
@@ -86,6 +88,7 @@ def build_handler(
         drain=drain,
         publisher=publisher,
         places=PositionPlaces(bus),
+        obstacle=obstacle,
     )
     return IntentHandler(
         accounts=accounts,
@@ -105,26 +108,22 @@ async def run_order_role(
     """Turn intents into orders until the service stops, then drain.
 
     Raises:
-        PreflightError: If an account must not be traded as it is.
+        PreflightError: If the exchange refuses a key; in a replay, if an account must not be traded as it is.
         DependencyError: If the exchange is not reachable.
     """
     symbols = settings.configuration().portfolio.symbols
     accounts = {name: BybitAccount(client) for name, client in clients.items()}
-    for name, client in clients.items():
-        preflight = Preflight(
-            account=name,
-            symbols=symbols,
-            leverage=settings.margin_leverage,
-            max_clock_skew_ms=None if settings.is_event_time else settings.max_clock_skew_ms,
-        )
-        await preflight.run(client)
-        await accounts[name].load_instruments(symbols)
+    fitness = fitness_of(settings, service, clients, leverage=settings.margin_leverage)
+    await fitness.begin()
+    for name, account in accounts.items():
+        if fitness.obstacle(name) is None:
+            await account.load_instruments(symbols)
     bus, flights = service.bus, EntryFlights()
     async with (
         watch_control(bus, name="executor") as control,
         watch_acknowledgements(bus, name="executor") as acknowledgements,
     ):
-        handler = build_handler(settings, bus, accounts, control, flights, drain)
+        handler = build_handler(settings, bus, accounts, control, flights, drain, obstacle=fitness.obstacle)
         flattens = FlattenWatch(
             control,
             acknowledgements,
@@ -147,7 +146,8 @@ async def run_order_role(
         acknowledger = Acknowledger(bus, control, flights, instance=settings.instance, accounts=tuple(accounts))
         await acknowledger.begin()
         service.health.hold("exchange")
-        await _work(settings, service, handler, drain, [acknowledger.run, flattens.run, BusAway(bus).run])
+        async with fitness.watched():
+            await _work(settings, service, handler, drain, [acknowledger.run, flattens.run, BusAway(bus).run])
 
 
 def _settle_s(settings: ExecutorSettings) -> float:
