@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from breakwater_cli.nats_process import NatsProcess
 from breakwater_runtime.bus import Bus, connect
 from breakwater_runtime.settings import ServiceSettings
+
+hypothesis.settings.register_profile("breakwater", deadline=None)  # no test asserts on wall time
+hypothesis.settings.load_profile("breakwater")
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from breakwater_runtime.bus import Bus, connect
 from breakwater_runtime.consumers import ConsumerSpecification, Handle, PullConsumer
 from breakwater_runtime.health import Health, bind_socket, serve_application
 from breakwater_runtime.logs import get_logger
-from breakwater_runtime.service import until_stopped
 from breakwater_runtime.outages import OutageAlarm
+from breakwater_runtime.service import until_stopped
 from reporter_service import consumers, metrics, reading
 from reporter_service.api import reporter_application
 from reporter_service.conversions import snapshot_of

@@ -235,6 +235,8 @@ async def test_the_bars_that_a_recorded_day_was_traded_with_stand_beside_its_tra
         closed = {bar.day: bar for bar in listener.bars("BTCUSDT", BarState.CLOSED) if bar.day < day}
         opened = [bar for bar in listener.bars("BTCUSDT", BarState.OPEN) if bar.day == day]
         assert of_symbol == [*(closed[known] for known in sorted(closed)[-5:]), opened[-1]]
+
+
 async def test_two_processes_at_once_store_each_trade_once_and_forget_no_gap_of_each_other(
     exchange: Any, listener: Any, live_service: Any, live_bus: Bus
 ) -> None:
