@@ -27,15 +27,18 @@ from breakwater_core.report import Report
 from breakwater_recordings.daily_bars import DailyBarBuilder, bars_before
 from breakwater_recordings.recording import Recording
 from breakwater_recordings.selection import first_prices, played_days, warm_up_days
-from executor_service.control_state import ControlWatch
+from breakwater_runtime.control import ControlWatch
 from executor_service.day_open import DayOpen, growth_since
 from executor_service.drain import Drain
 from executor_service.entry_check import EntryCheck
+from executor_service.entry_flights import EntryFlights
+from executor_service.entry_gate import Permit
 from executor_service.entry_run import EntryRun
 from executor_service.intent_handler import IntentHandler
 from executor_service.intent_record import IntentRecord
 from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
+from executor_service.position_places import Held
 from executor_service.reduction_run import ReductionRun
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import ClockMode, VenueClock
@@ -84,6 +87,7 @@ class GatewayAccount:
         order_link_id: str,
         reduce_only: bool,
         at_ms: int | None,
+        send_by_s: float | None = None,
     ) -> None:
         await self.ask(
             "POST",
@@ -144,11 +148,33 @@ class _Memory:
     async def publish(self, event: OrderEvent) -> None:
         self.events.append(event)
 
+    async def try_to_publish(self, event: OrderEvent) -> bool:
+        self.events.append(event)
+        return True
+
     async def alert(self, alert: Alert) -> None:
         self.alerts.append(alert)
 
     async def wait_for(self, account: str, day: date, timeout_s: float | None) -> DayOpen | None:
         return self.openings.get((account, day))
+
+
+class _NobodyHalts:
+    """The last question before an entry, where nobody is there to halt."""
+
+    async def ask(self, intent: Intent, *, after_ms: int) -> Permit:
+        return Permit(max(intent.trigger_time_ms, after_ms), float("inf"))
+
+
+class _OneProcess:
+    """Places for positions where nobody else takes any."""
+
+    async def take(self, intent: Intent, *, most: int, held: Held) -> int | None:
+        others = len(await held() - {intent.symbol})
+        return others if others >= most else None
+
+    async def give_back(self, intent: Intent) -> None:
+        """Nothing is held."""
 
 
 class InProcessReplay:
@@ -206,12 +232,20 @@ class InProcessReplay:
             publisher=self.memory,
             clock=clock,
             drain=drain,
+            gate=_NobodyHalts(),
+            flights=EntryFlights(),
             entry_patience=_NOW,
             exit_patience=_NOW,
             unknown_alert_s=60.0,
         )
         check = EntryCheck(
-            risk=self.config.risk, control=ControlWatch(), day_opens=self.memory, clock=clock, drain=drain
+            risk=self.config.risk,
+            control=ControlWatch(),
+            day_opens=self.memory,
+            clock=clock,
+            drain=drain,
+            publisher=self.memory,
+            places=_OneProcess(),
         )
         self.handler = IntentHandler(
             accounts=self.accounts,

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -106,11 +107,13 @@ class Caller:
         *,
         at_ms: int | None = None,
         priority: Priority = Priority.QUERY,
+        send_by_s: float | None = None,
     ) -> Answer:
         """Send one request, once, and return its answer.
 
         Args:
             at_ms: Stamp of a signed request, milliseconds since 1970; None: the clock's time.
+            send_by_s: Time of `time.monotonic` after which the sending thread does not begin any more; None: no limit.
 
         Raises:
             ExchangeError: One of its subclasses, by what is known about the request's effect.
@@ -118,7 +121,7 @@ class Caller:
         if endpoint.is_signed and not self._has_key:
             raise CredentialError(f"{endpoint.path}: needs an API key; set key and secret")
         async with self._budget.take(endpoint.path, self._uid, priority) as lease:
-            reply = await self._send(endpoint, params, at_ms=at_ms, priority=priority)
+            reply = await self._send(endpoint, params, at_ms=at_ms, priority=priority, send_by_s=send_by_s)
             if isinstance(reply, ExchangeError):
                 raise reply
             code = _code_of(reply)
@@ -160,13 +163,19 @@ class Caller:
         self._pool.close()
 
     async def _send(
-        self, endpoint: Endpoint, params: Mapping[str, Any], *, at_ms: int | None, priority: Priority
+        self,
+        endpoint: Endpoint,
+        params: Mapping[str, Any],
+        *,
+        at_ms: int | None,
+        priority: Priority,
+        send_by_s: float | None,
     ) -> Reply | ExchangeError:
         if self._is_closed:
             return NotSent(f"{endpoint.path}: the client is closed")
         is_urgent = endpoint.kind is not RequestKind.QUERY or priority is Priority.EXIT
         lane = self._orders if is_urgent else self._queries
-        future: Future[Reply | ExchangeError] = lane.submit(self._send_blocking, endpoint, params, at_ms)
+        future: Future[Reply | ExchangeError] = lane.submit(self._send_blocking, endpoint, params, at_ms, send_by_s)
         try:
             async with asyncio.timeout(self._deadline_s):
                 return await asyncio.wrap_future(future)
@@ -175,7 +184,11 @@ class Caller:
                 return NotSent(f"{endpoint.path}: all connections were busy for {self._deadline_s} s")
             return error_of_network(error, endpoint=endpoint.path, kind=endpoint.kind)
 
-    def _send_blocking(self, endpoint: Endpoint, params: Mapping[str, Any], at_ms: int | None) -> Reply | ExchangeError:
+    def _send_blocking(
+        self, endpoint: Endpoint, params: Mapping[str, Any], at_ms: int | None, send_by_s: float | None
+    ) -> Reply | ExchangeError:
+        if send_by_s is not None and time.monotonic() > send_by_s:
+            return NotSent(f"{endpoint.path}: its time to be sent was over when its turn came")
         try:
             with self._pool.channel() as channel:
                 channel.at_ms = at_ms

@@ -256,6 +256,7 @@ class BybitClient:
         order_link_id: str,
         reduce_only: bool,
         at_ms: int | None = None,
+        send_by_s: float | None = None,
     ) -> OrderAck:
         """Send a market order and return its acknowledgement, which is not yet a fill.
 
@@ -266,6 +267,7 @@ class BybitClient:
             quantity: Base units, a multiple of the instrument's step.
             order_link_id: Never used before; 1 to 36 letters, digits, `-`, `_`.
             reduce_only: Whether it may only shrink the position; such orders go first in the budget.
+            send_by_s: Time of `time.monotonic` after which it is `NotSent`; None: no limit.
 
         Raises:
             Rejected: And `RateLimited`, `IpBanned`, `ClockSkew`, `CredentialError`, `NotSent`: there is no order.
@@ -288,7 +290,7 @@ class BybitClient:
             "positionIdx": 0,
         }
         priority = Priority.EXIT if reduce_only else Priority.ENTRY
-        answer = await self._caller.call(CREATE_ORDER, params, at_ms=at_ms, priority=priority)
+        answer = await self._caller.call(CREATE_ORDER, params, at_ms=at_ms, priority=priority, send_by_s=send_by_s)
         try:
             return decoding.decode_order_ack(answer.result, CREATE_ORDER.path)
         except MalformedPayload as error:
@@ -318,12 +320,17 @@ class BybitClient:
         return [execution for execution in found if execution.order_link_id == order_link_id]
 
     async def open_orders(
-        self, *, symbol: str | None = None, settle_coin: str = _SETTLE_COIN, at_ms: int | None = None
+        self,
+        *,
+        symbol: str | None = None,
+        settle_coin: str = _SETTLE_COIN,
+        at_ms: int | None = None,
+        priority: Priority = Priority.QUERY,
     ) -> list[OrderState]:
         """Return the open orders of one symbol, or of all that settle in the coin."""
         params: Params = {"category": _CATEGORY, "openOnly": 0, "limit": 50, **_scope(symbol, settle_coin)}
         found: dict[str, OrderState] = {}
-        async for answer in self._caller.pages(OPEN_ORDERS, params, at_ms=at_ms):
+        async for answer in self._caller.pages(OPEN_ORDERS, params, at_ms=at_ms, priority=priority):
             found |= {order.order_id: order for order in decoding.decode_orders(answer.result)}
         return sorted(found.values(), key=lambda order: order.created_ms)
 

@@ -59,8 +59,10 @@ class IntentHandler:
         self._drain.check()
         with metrics.INTENTS_IN_HAND.track_inprogress():
             work = await IntentWork.open(intent, account, self._records, self._publisher, is_first=is_first)
-            if work.record.is_closed:
+            if work.record.is_closed and intent.leg.reduces:
                 await work.tell_again()
+            elif work.record.is_closed:
+                await self._entries.repeat(work)
             elif intent.leg.reduces:
                 await self._reductions.run(work)
             else:

@@ -5,11 +5,13 @@ decide otherwise. The message is acknowledged after both.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from breakwater_core.events import Intent
+from breakwater_core.events import Intent, OrderEvent
 from breakwater_core.identities import order_link_id
+from breakwater_runtime.bus import BusError
 from breakwater_runtime.logs import get_logger
+from executor_service.bus_patience import insist
 from executor_service.intent_record import IntentRecord, Outcome
 from executor_service.outcomes import order_event
 from executor_service.ports import Publisher, Records, TradingAccount
@@ -23,6 +25,7 @@ class IntentWork:
         record: What is known durably.
         revision: Revision of the record; 0: it is not written yet.
         taken_s: When the intent was taken from the bus, monotonic seconds.
+        untold: Events of a reduction that the bus has not taken yet, oldest first.
     """
 
     intent: Intent
@@ -32,6 +35,7 @@ class IntentWork:
     record: IntentRecord
     revision: int
     taken_s: float
+    untold: list[OrderEvent] = field(default_factory=list)
 
     @classmethod
     async def open(
@@ -66,13 +70,42 @@ class IntentWork:
         self.revision = await self.records.write(_key(self.intent), record, self.revision)
         self.record = record
 
+    async def save_or_go_on(self, record: IntentRecord) -> None:
+        """Write the record of a reduction; one that the bus does not take is kept, and written with the next.
+
+        A reduction does not wait for the bus. Whoever takes it over computes the same order ids, and the exchange
+        refuses an id a second time, so an order that no record names is found and not repeated.
+
+        Raises:
+            TakenOver: If another process has written it since it was read.
+        """
+        try:
+            await self.save(record)
+        except BusError as error:
+            get_logger().warning("record_put_off", reason=str(error))
+            self.record = record
+
     async def tell(self, outcome: Outcome) -> None:
         """Publish how an order ended while the intent goes on."""
         await self.publisher.publish(order_event(self.intent, outcome, is_last=False))
 
+    async def tell_or_go_on(self, outcome: Outcome) -> None:
+        """Publish how an order of a reduction ended; what the bus does not take goes out with the next, in order."""
+        self.untold.append(order_event(self.intent, outcome, is_last=False))
+        while self.untold and await self.publisher.try_to_publish(self.untold[0]):
+            del self.untold[0]
+
     async def close(self, outcome: Outcome) -> None:
         """Write the intent's outcome down and publish it."""
         await self.save(self.record.closed(outcome))
+        await self.tell_again()
+
+    async def close_when_possible(self, outcome: Outcome) -> None:
+        """Publish what is not told yet, then close; with patience, as nothing is left to be done at the exchange."""
+        for event in self.untold:
+            await self.publisher.publish(event)
+        self.untold.clear()
+        await insist(lambda: self.save(self.record.closed(outcome)))
         await self.tell_again()
 
     async def tell_again(self) -> None:

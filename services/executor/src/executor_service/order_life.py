@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from breakwater_bybit.model import OrderState
 from breakwater_core.events import OrderStatus
+from breakwater_core.verdicts import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +114,20 @@ class TooLate:
 
 
 @dataclass(frozen=True, slots=True)
+class Barred:
+    """There is no such order, and a person has forbidden to send it."""
+
+    refused: Refused
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """The order may exist, and nothing could be learned of it for too long."""
 
     order: OrderState | None
 
 
-End = Ended | NeverPlaced | TooLate | Lost
+End = Ended | NeverPlaced | TooLate | Barred | Lost
 Step = Send | Wait | LookUp | End
 
 
@@ -132,6 +140,7 @@ class OrderLife:
         exists: The exchange took it.
         order: Its last known state.
         refusal: The exchange's last no.
+        barred: Our own no: it may not be sent any more, not even again.
         look_ups: Look-ups in a row without news.
         failures: Look-ups in a row that were not answered.
         last_sent_s: When it was last sent, or may have been.
@@ -143,6 +152,7 @@ class OrderLife:
     exists: bool = False
     order: OrderState | None = None
     refusal: Refusal | None = None
+    barred: Refused | None = None
     look_ups: int = 0
     failures: int = 0
     last_sent_s: float = 0.0
@@ -174,6 +184,7 @@ def next_step(life: OrderLife, *, now_s: float, may_send: bool, patience: Patien
         may_send: Whether the order may still be sent; an exit always may.
         patience: The pauses.
     """
+    may_send = may_send and life.barred is None
     if life.order is not None and life.order.is_final:
         return Ended(life.order)
     if _is_given_up(life, now_s, patience):
@@ -187,6 +198,8 @@ def next_step(life: OrderLife, *, now_s: float, may_send: bool, patience: Patien
             return LookUp(_pause(patience.look_ups_s, life.look_ups + life.failures))
     if life.refusal is not None:
         return NeverPlaced(life.refusal)
+    if life.barred is not None:
+        return Barred(life.barred)
     if not may_send:
         return TooLate()
     if now_s < life.send_from_s:
@@ -232,6 +245,11 @@ def found(life: OrderLife, order: OrderState | None, *, quantity: Decimal, now_s
     if not order.is_final and order.filled_quantity >= quantity:
         order = replace(order, status=OrderStatus.FILLED)
     return replace(life, order=order, exists=True, look_ups=life.look_ups + 1, failures=0, unresolved_since_s=now_s)
+
+
+def forbidden(life: OrderLife, refused: Refused) -> OrderLife:
+    """Return what is known after a person's halt has come before the order was sent (again)."""
+    return replace(life, barred=refused, look_ups=0)
 
 
 def not_found_out(life: OrderLife) -> OrderLife:

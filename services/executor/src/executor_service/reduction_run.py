@@ -82,7 +82,7 @@ class ReductionRun:
             size = await self._position_size(work, progress)
             order = reducing_order(size, await self._instrument(work))
             if order is None:
-                await work.close(progress.told or self._flat(work, progress))
+                await work.close_when_possible(progress.told or self._flat(work, progress))
                 return
             await self._pause(work, progress)
             record, after_ms = work.record, progress.after_ms
@@ -91,9 +91,9 @@ class ReductionRun:
                 record = record.with_child(again)
             else:
                 if progress.told is not None:
-                    await work.tell(progress.told)
+                    await work.tell_or_go_on(progress.told)
                 record = record.with_new_child(order.side, order.quantity, after_ms=after_ms)
-            await work.save(record)
+            await work.save_or_go_on(record)
             progress.told = progress.refused = None
             child, life = record.child_in_state(ChildState.SENT), order_life.fresh()
 

@@ -57,6 +57,8 @@ class ExecutorSettings(ServiceSettings):
     """An order is not declared absent earlier than this after it was sent; above Bybit's receive window of 5 s."""
     flat_deadline_s: float = Field(default=20.0, gt=0, le=3600)
     """A position still open so long after its exit was due raises an alert."""
+    flatten_deadline_s: float = Field(default=60.0, gt=0, le=3600)
+    """An account that is not proven flat so long after a flatten was ordered raises an alert."""
     max_clock_skew_ms: int = Field(default=1000, ge=10, le=5000)
     """Largest difference between this machine's clock and the exchange's, milliseconds."""
     egress_echo_url: str | None = Field(default=None, pattern="^https?://")
