@@ -18,11 +18,13 @@ from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import Alert, Intent, Leg, OrderEvent, OrderStatus, Side
 from breakwater_core.identities import intent_id
 from breakwater_core.market import Instrument
+from breakwater_core.session import Session
 from executor_service.control_state import ControlWatch
 from executor_service.day_open import DayOpen
 from executor_service.drain import Drain
 from executor_service.entry_check import EntryCheck
 from executor_service.entry_run import EntryRun
+from executor_service.exit_schedule import ExitSchedule
 from executor_service.intent_handler import IntentHandler
 from executor_service.intent_record import IntentRecord
 from executor_service.order_follower import OrderFollower
@@ -195,6 +197,7 @@ class MemoryExchange:
         order_link_id: str,
         reduce_only: bool,
         at_ms: int | None,
+        closes_all: bool = False,
     ) -> None:
         self.steps.begin("send")
         self.requests.append((order_link_id, at_ms))
@@ -303,7 +306,7 @@ class MemoryExchange:
         await self._query("read deposits")
         return self.deposits
 
-    async def instrument(self, symbol: str) -> Instrument:
+    async def instrument(self, symbol: str, *, is_fresh: bool = False) -> Instrument:
         if symbol not in self.instruments:
             raise InvalidInputError(f"{symbol}: no such linear perpetual at the exchange")
         return self.instruments[symbol]
@@ -337,6 +340,8 @@ class World:
     patience: Patience = IMPATIENT
     unknown_alert_s: float = 60.0
     flat_deadline_s: float = 60.0
+    exit_symbols: tuple[str, ...] = ()
+    exit_spread_s: float = 0.0
     steps: Steps = field(default_factory=Steps)
     monotonic: Callable[[], float] | None = None
 
@@ -351,6 +356,7 @@ class World:
     def process(self) -> IntentHandler:
         clock = VenueClock(self.mode)
         slots = PrioritySlots(2)
+        schedule = ExitSchedule(Session(), self.exit_symbols, self.exit_spread_s, self.flat_deadline_s)
         clocks: dict[str, Any] = {} if self.monotonic is None else {"monotonic": self.monotonic}
         follower = OrderFollower(
             publisher=self.publisher,
@@ -359,6 +365,7 @@ class World:
             entry_patience=self.patience,
             exit_patience=replace(self.patience, give_up_s=None),
             unknown_alert_s=self.unknown_alert_s,
+            schedule=schedule,
             **clocks,
         )
         check = EntryCheck(
@@ -369,21 +376,24 @@ class World:
             records=self.records,
             publisher=self.publisher,
             entries=EntryRun(check=check, follower=follower, slots=slots, clock=clock, drain=self.drain),
-            reductions=ReductionRun(
-                follower=follower, slots=slots, clock=clock, drain=self.drain, flat_deadline_s=self.flat_deadline_s
-            ),
+            reductions=ReductionRun(follower=follower, slots=slots, clock=clock, drain=self.drain, schedule=schedule),
             drain=self.drain,
         )
 
     async def deliver(self, intent: Intent) -> int:
-        """Deliver the intent to one process after the other until one acknowledges it; return how many died."""
+        """Deliver the intent to one process after the other until one has done with it; return how many died.
+
+        A process that another one has overtaken leaves it to that one.
+        """
         deaths = 0
         while True:
             try:
                 await self.process().handle(intent)
-            except (Killed, TakenOver):
+            except Killed:
                 deaths += 1
                 assert deaths < 50
+            except TakenOver:
+                return deaths
             else:
                 return deaths
 

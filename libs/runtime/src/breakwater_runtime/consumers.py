@@ -63,6 +63,10 @@ class Received:
 Handle = Callable[[Received], Awaitable[None]]
 
 
+class InOtherHands(TransientError):
+    """Another process handles the message now; this one's word on it would disturb that."""
+
+
 class PullConsumer:
     """Pulls messages of a durable consumer and handles them one after the other, in order."""
 
@@ -180,6 +184,9 @@ class PullConsumer:
             else:
                 outcome = "other_run"
             await self._acknowledge(message, b"+ACK")
+        except InOtherHands as error:
+            outcome = "left"
+            get_logger().warning("message_left", consumer=spec.durable, reason=str(error), deliveries=deliveries)
         except TransientError as error:
             outcome = "retried"
             get_logger().warning("message_retried", consumer=spec.durable, reason=str(error), deliveries=deliveries)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from breakwater_bybit.errors import ExchangeError
 from breakwater_bybit.fields import MalformedPayload
@@ -13,7 +13,9 @@ from executor_service import metrics, order_life
 from executor_service.alarm import alarm_after, intent_alert
 from executor_service.answers import answer_of
 from executor_service.drain import Drain
+from executor_service.exit_schedule import ExitSchedule
 from executor_service.intent_record import Child
+from executor_service.intent_work import IntentWork
 from executor_service.order_life import (
     Acknowledged,
     Answer,
@@ -28,22 +30,21 @@ from executor_service.order_life import (
     Wait,
 )
 from executor_service.outcomes import in_progress, order_event
-from executor_service.ports import Publisher, TradingAccount
+from executor_service.ports import Publisher
 from executor_service.venue_clock import VenueClock
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One order of an intent, to be brought to its end.
+    """One order of an intent, to be brought to its end."""
 
-    Attributes:
-        taken_s: When the intent was taken from the bus, monotonic seconds.
-    """
-
-    intent: Intent
-    account: TradingAccount
+    work: IntentWork
     child: Child
-    taken_s: float
+
+    @property
+    def intent(self) -> Intent:
+        """The intent that the order belongs to."""
+        return self.work.intent
 
 
 class OrderFollower:
@@ -58,15 +59,21 @@ class OrderFollower:
         entry_patience: Patience,
         exit_patience: Patience,
         unknown_alert_s: float,
+        schedule: ExitSchedule | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Alert when an order's fate is not known for `unknown_alert_s` seconds."""
+        """Alert when an order's fate is not known for `unknown_alert_s` seconds.
+
+        Once the exits of the day have fallen due by `schedule`, an entry of which nothing can be learned is given up as
+        soon as it has settled, since the exit of its symbol waits behind it.
+        """
         self._publisher = publisher
         self._clock = clock
         self._drain = drain
         self._entry_patience = entry_patience
         self._exit_patience = exit_patience
         self._unknown_alert_s = unknown_alert_s
+        self._schedule = schedule
         self.monotonic = monotonic
 
     def resumed(self) -> OrderLife:
@@ -76,10 +83,14 @@ class OrderFollower:
     async def follow(self, assignment: Assignment, life: OrderLife) -> End:
         """Send the order unless it exists, and return how it ended.
 
+        Args:
+            assignment: The order; its record was written just before, by this process.
+            life: `fresh` if nobody can have sent it before that write, else `resumed`.
+
         Raises:
             Draining: If the process must stop before the end is known.
+            TakenOver: If another process works on the intent.
         """
-        patience = self._exit_patience if assignment.intent.leg.reduces else self._entry_patience
         is_told = False
         async with AsyncExitStack() as doubt:
             is_doubtful = False
@@ -88,7 +99,10 @@ class OrderFollower:
                     is_doubtful = life.is_doubtful
                     await (doubt.enter_async_context(self._doubt(assignment)) if is_doubtful else doubt.aclose())
                 step = order_life.next_step(
-                    life, now_s=self.monotonic(), may_send=self._clock.may_enter(assignment.intent), patience=patience
+                    life,
+                    now_s=self.monotonic(),
+                    may_send=self._clock.may_enter(assignment.intent),
+                    patience=self._patience(assignment),
                 )
                 if life.exists and not is_told and isinstance(step, LookUp):
                     is_told = True
@@ -104,6 +118,17 @@ class OrderFollower:
                     case _:
                         return step
 
+    def _patience(self, assignment: Assignment) -> Patience:
+        intent = assignment.intent
+        if intent.leg.reduces:
+            return self._exit_patience
+        patience = self._entry_patience
+        if patience.give_up_s is None or self._schedule is None or self._clock.is_event_time:
+            return patience
+        if self._schedule.is_due(intent, self._clock.wall_ms()):
+            return replace(patience, give_up_s=min(patience.give_up_s, patience.settle_s))
+        return patience
+
     @asynccontextmanager
     async def _doubt(self, assignment: Assignment) -> AsyncIterator[None]:
         """Count the order as unknown while the context is open; an alert follows if that lasts."""
@@ -112,8 +137,9 @@ class OrderFollower:
             intent,
             name="order_unknown",
             severity=Severity.CRITICAL,
-            summary=f"{intent.account} {intent.symbol}: nobody knows whether the {intent.leg.value} order exists; "
+            summary=f"{intent.account} {intent.symbol}: nobody knows what became of the {intent.leg.value} order; "
             "it is looked up until the exchange tells",
+            child=assignment.child.number,
             at_ms=self._clock.now_ms(intent, assignment.child.after_ms),
             order_link_id=assignment.child.order_link_id,
         )
@@ -122,21 +148,23 @@ class OrderFollower:
                 yield
 
     async def _send(self, assignment: Assignment, life: OrderLife) -> OrderLife:
-        intent, child = assignment.intent, assignment.child
-        sent_s = self.monotonic()
-        if life.may_exist:
+        intent, child, work = assignment.intent, assignment.child, assignment.work
+        if life.requests:
             metrics.RESENT.inc()
-        else:
-            metrics.INTENT_TO_REQUEST.labels(intent.leg.value).observe(sent_s - assignment.taken_s)
+            await work.claim()
+        sent_s = self.monotonic()
+        if not life.requests:
+            metrics.INTENT_TO_REQUEST.labels(intent.leg.value).observe(sent_s - work.taken_s)
         answer: Answer = Acknowledged()
         try:
-            await assignment.account.place_market_order(
+            await work.account.place_market_order(
                 symbol=intent.symbol,
                 side=child.side,
                 quantity=child.quantity,
                 order_link_id=child.order_link_id,
                 reduce_only=intent.leg.reduces,
-                at_ms=self._clock.stamp_ms(intent, assignment.child.after_ms),
+                closes_all=child.closes_all,
+                at_ms=self._clock.stamp_ms(intent, child.after_ms) if self._clock.is_event_time else work.owned_ms,
             )
         except ExchangeError as error:
             answer = answer_of(error)
@@ -152,7 +180,7 @@ class OrderFollower:
             case Rejected(refusal):
                 metrics.REJECTED.labels(str(refusal.code)).inc()
                 log.warning("order_rejected", code=refusal.code, reason=refusal.detail)
-            case NotPlaced(retry_after_s, reason):
+            case NotPlaced(retry_after_s, reason, _):
                 log.warning("order_postponed", retry_after_s=retry_after_s, reason=reason)
             case Unclear(reason):
                 log.warning("order_unknown", reason=reason)
@@ -162,7 +190,7 @@ class OrderFollower:
     async def _look_up(self, assignment: Assignment, life: OrderLife) -> OrderLife:
         intent = assignment.intent
         try:
-            order = await assignment.account.find_order(
+            order = await assignment.work.account.find_order(
                 symbol=intent.symbol,
                 order_link_id=assignment.child.order_link_id,
                 at_ms=self._clock.stamp_ms(intent, assignment.child.after_ms),

@@ -1,6 +1,7 @@
 """Wiring of the order role: a consumer per partition of the intents, one handler behind them all."""
 
 import asyncio
+from dataclasses import replace
 
 from breakwater_bybit.client import BybitClient
 from breakwater_runtime.bus import Bus
@@ -17,6 +18,7 @@ from executor_service.day_open_store import DayOpenStore
 from executor_service.drain import Drain
 from executor_service.entry_check import EntryCheck
 from executor_service.entry_run import EntryRun
+from executor_service.exit_schedule import ExitSchedule
 from executor_service.intent_handler import IntentHandler
 from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
@@ -46,6 +48,18 @@ def consumer_specification(partition: int, ack_wait_s: float) -> ConsumerSpecifi
     )
 
 
+def patiences(settings: ExecutorSettings) -> tuple[Patience, Patience]:
+    """Return how long an entry's order and an exit's order are waited for.
+
+    An exit's order of which nothing is learned is left as soon as it has settled: the exit goes on with the position.
+    """
+    if settings.is_event_time:
+        entry = Patience(settle_s=_EVENT_SETTLE_S)
+        return entry, replace(entry, settles_before_resend=False)
+    entry = Patience(settle_s=settings.settle_s, give_up_s=settings.unknown_limit_s)
+    return entry, replace(entry, settles_before_resend=False, give_up_s=settings.settle_s)
+
+
 def build_handler(
     settings: ExecutorSettings, bus: Bus, accounts: dict[str, BybitAccount], control: ControlWatch, drain: Drain
 ) -> IntentHandler:
@@ -53,17 +67,25 @@ def build_handler(
     clock = VenueClock(settings.clock)
     publisher = BusPublisher(bus)
     slots = PrioritySlots(settings.concurrency)
-    settle_s = _EVENT_SETTLE_S if clock.is_event_time else settings.settle_s
+    configuration = settings.configuration()
+    schedule = ExitSchedule(
+        session=configuration.session.session(),
+        symbols=tuple(configuration.portfolio.symbols),
+        spread_s=settings.exit_spread_s,
+        flat_deadline_s=settings.flat_deadline_s,
+    )
+    entry_patience, exit_patience = patiences(settings)
     follower = OrderFollower(
         publisher=publisher,
         clock=clock,
         drain=drain,
-        entry_patience=Patience(settle_s=settle_s, give_up_s=None if clock.is_event_time else settings.unknown_limit_s),
-        exit_patience=Patience(settle_s=settle_s),
+        entry_patience=entry_patience,
+        exit_patience=exit_patience,
         unknown_alert_s=settings.unknown_alert_s,
+        schedule=schedule,
     )
     check = EntryCheck(
-        risk=settings.configuration().risk,
+        risk=configuration.risk,
         control=control,
         day_opens=DayOpenStore(bus, drain),
         clock=clock,
@@ -74,9 +96,7 @@ def build_handler(
         records=RecordStore(bus),
         publisher=publisher,
         entries=EntryRun(check=check, follower=follower, slots=slots, clock=clock, drain=drain),
-        reductions=ReductionRun(
-            follower=follower, slots=slots, clock=clock, drain=drain, flat_deadline_s=settings.flat_deadline_s
-        ),
+        reductions=ReductionRun(follower=follower, slots=slots, clock=clock, drain=drain, schedule=schedule),
         drain=drain,
     )
 

@@ -25,8 +25,12 @@ class TradingAccount(Protocol):
         order_link_id: str,
         reduce_only: bool,
         at_ms: int | None,
+        closes_all: bool = False,
     ) -> None:
         """Send a market order; returning means that the exchange took it.
+
+        With `closes_all` it closes the whole position, whatever `quantity` says: the only order that may be smaller than
+        the smallest one, or off its step.
 
         Raises:
             ExchangeError: The class tells whether there can be an order.
@@ -69,8 +73,8 @@ class TradingAccount(Protocol):
             ExchangeError: If the exchange did not answer.
         """
 
-    async def instrument(self, symbol: str) -> Instrument:
-        """Return the trading rules of a symbol, kept once they are known.
+    async def instrument(self, symbol: str, *, is_fresh: bool = False) -> Instrument:
+        """Return the trading rules of a symbol, kept once they are known; `is_fresh`: read anew.
 
         Raises:
             InvalidInputError: If there is no such instrument.
