@@ -1,16 +1,14 @@
-"""Wiring of the order role: a consumer per partition of the intents, one handler behind them all."""
+"""Wiring of the order role: a queue of intents per account and symbol, one handler behind them all."""
 
 import asyncio
 from dataclasses import replace
 
 from breakwater_bybit.client import BybitClient
 from breakwater_runtime.bus import Bus
-from breakwater_runtime.consumers import ConsumerSpecification, PullConsumer
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.readers import LAST_PER_SUBJECT, read_stream
 from breakwater_runtime.service import Service
-from breakwater_runtime.subjects import CONTROL_BUCKET, INTENT_PARTITIONS, INTENT_STREAM
-from executor_service.alarm import SERVICE
+from breakwater_runtime.subjects import CONTROL_BUCKET, INTENT_STREAM
 from executor_service.bus_publisher import BusPublisher
 from executor_service.bybit_account import BybitAccount
 from executor_service.control_state import CONTROL_KEY, ControlWatch
@@ -20,6 +18,7 @@ from executor_service.entry_check import EntryCheck
 from executor_service.entry_run import EntryRun
 from executor_service.exit_schedule import ExitSchedule
 from executor_service.intent_handler import IntentHandler
+from executor_service.intent_queues import IntentQueues
 from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
 from executor_service.preflight import Preflight
@@ -33,19 +32,6 @@ _EVENT_SETTLE_S = 1.0
 """In event mode a request is either at the exchange or was never sent."""
 _DRAIN_SHARE = 0.7
 """Share of the drain time after which an order on its way is left to redelivery."""
-
-
-def consumer_specification(partition: int, ack_wait_s: float) -> ConsumerSpecification:
-    """Return the consumer of one partition: one intent at a time over all executors, and never put aside."""
-    return ConsumerSpecification(
-        stream=INTENT_STREAM.name,
-        durable=f"executor-{partition}",
-        filters=(f"intent.{partition}.>",),
-        batch=1,
-        max_in_flight=1,
-        ack_wait_s=ack_wait_s,
-        max_deliveries=0,
-    )
 
 
 def patiences(settings: ExecutorSettings) -> tuple[Patience, Patience]:
@@ -144,20 +130,24 @@ async def _begin_control(service: Service, control: ControlWatch) -> None:
 
 
 async def _consume(settings: ExecutorSettings, service: Service, handler: IntentHandler, drain: Drain) -> None:
-    consumers = [
-        PullConsumer(
-            service.bus,
-            consumer_specification(partition, settings.ack_wait_s),
-            handler.receive,
-            service=SERVICE,
-        )
-        for partition in range(INTENT_PARTITIONS)
-    ]
+    portfolio = settings.configuration().portfolio
     try:
         async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as tasks:
-            for partition, consumer in enumerate(consumers):
-                tasks.create_task(consumer.run(service.stop), name=f"partition-{partition}")
-            await service.stop.wait()
+            queues = IntentQueues(
+                service.bus, handler.receive, ack_wait_s=settings.ack_wait_s, tasks=tasks, stop=service.stop
+            )
+            for account in portfolio.accounts:
+                for symbol in portfolio.symbols:
+                    queues.open(account, symbol)
+            async with read_stream(
+                service.bus,
+                name="executor-intents",
+                stream=INTENT_STREAM.name,
+                filters=[f"{INTENT_STREAM.name.lower()}.>"],
+                start=LAST_PER_SUBJECT,
+                handle=queues.hear,
+            ):
+                await service.stop.wait()
             loop = asyncio.get_running_loop()
             loop.call_later(settings.drain_timeout_s * _DRAIN_SHARE, drain.due.set)
             deadline.reschedule(loop.time() + settings.drain_timeout_s)

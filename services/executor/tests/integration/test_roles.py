@@ -42,7 +42,7 @@ async def test_entry_and_exit_become_orders_fills_and_a_days_row(
     )
     assert bought.event_time_ms == entry.trigger_time_ms + kit.LATENCY_MS
     assert (sold.status, sold.filled_quantity, sold.reduce_only) == (OrderStatus.FILLED, Decimal(2), True)
-    fills = sorted(log.of(Fill), key=lambda fill: fill.event_time_ms)  # stream and REST publish in either order
+    fills = sorted(log.of(Fill), key=lambda fill: fill.exec_time_ms)  # stream and REST publish in either order
     assert [fill.order_link_id for fill in fills] == [bought.order_link_id, sold.order_link_id]
     fees = sum((fill.fee for fill in fills), Decimal(0))
     first, second = log.of(AccountSnapshot)
