@@ -208,7 +208,7 @@ class MemoryExchange:
                 self.steps.end()
                 raise errors.DuplicateOrderLinkId("used before", ret_code=110072)
             if placement.error is None or isinstance(placement.error, errors.UnknownOutcome):
-                self._accept(symbol, side, quantity, order_link_id, reduce_only, at_ms, placement.fills)
+                self._accept(symbol, side, quantity, order_link_id, reduce_only, at_ms, placement.fills, closes_all)
         self.steps.end()
         if placement.error is not None:
             raise placement.error
@@ -222,6 +222,7 @@ class MemoryExchange:
         reduce_only: bool,
         at_ms: int | None,
         share: Decimal,
+        closes_all: bool,
     ) -> None:
         held = self.positions.get(symbol, Decimal(0))
         if reduce_only:
@@ -229,8 +230,8 @@ class MemoryExchange:
                 raise errors.Rejected(
                     "current position is zero", reason=errors.RejectReason.REDUCE_ONLY, ret_code=110017
                 )
-            quantity = min(quantity, abs(held))
-        filled = (quantity * share).quantize(Decimal("0.001"))
+            quantity = abs(held) if closes_all else min(quantity, abs(held))
+        filled = quantity if closes_all else (quantity * share).quantize(Decimal("0.001"))
         self.positions[symbol] = held + side.sign * filled
         self.accepted[order_link_id] += 1
         time_ms = (at_ms or TRIGGER_MS) + LATENCY_MS
@@ -340,6 +341,7 @@ class World:
     patience: Patience = IMPATIENT
     unknown_alert_s: float = 60.0
     flat_deadline_s: float = 60.0
+    exit_give_up_s: float | None = None
     exit_symbols: tuple[str, ...] = ()
     exit_spread_s: float = 0.0
     steps: Steps = field(default_factory=Steps)
@@ -363,7 +365,7 @@ class World:
             clock=clock,
             drain=self.drain,
             entry_patience=self.patience,
-            exit_patience=replace(self.patience, give_up_s=None),
+            exit_patience=replace(self.patience, give_up_s=self.exit_give_up_s),
             unknown_alert_s=self.unknown_alert_s,
             schedule=schedule,
             **clocks,

@@ -85,9 +85,7 @@ class Executors:
 
 
 @pytest.fixture
-def executors(
-    nats_url: str, exchange: PaperExchange, roles: SimpleNamespace, tmp_path: Path
-) -> Any:
+def executors(nats_url: str, exchange: PaperExchange, roles: SimpleNamespace, tmp_path: Path) -> Any:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("EXECUTOR_")} | {
         "EXECUTOR_ROLE": "order",
         "EXECUTOR_NATS_URL": nats_url,

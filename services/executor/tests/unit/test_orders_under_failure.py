@@ -374,7 +374,9 @@ def entry(plan: Plan, kit: SimpleNamespace) -> Venue:
         assert "entry_lost" in {alert.name for alert in venue.alerts}
         assert venue.filled <= 2
     else:
-        assert outcome.filled_quantity == venue.filled, f"told {outcome.status}, while the exchange filled another amount"
+        assert outcome.filled_quantity == venue.filled, (
+            f"told {outcome.status}, while the exchange filled another amount"
+        )
     return venue
 
 
@@ -430,7 +432,7 @@ def plans(remembers_s: float) -> st.SearchStrategy[Plan]:
 def test_no_history_doubles_loses_or_invents_an_entry_even_if_the_exchange_never_refuses_a_repeat(
     kit: SimpleNamespace,
 ) -> None:
-    @settings(max_examples=250, deadline=None)
+    @settings(max_examples=120, deadline=None)
     @given(plan=plans(remembers_s=-1.0))
     def check(plan: Plan) -> None:
         entry(plan, kit)
@@ -439,7 +441,7 @@ def test_no_history_doubles_loses_or_invents_an_entry_even_if_the_exchange_never
 
 
 def test_every_history_of_an_exit_ends_flat_with_each_order_made_once(kit: SimpleNamespace) -> None:
-    @settings(max_examples=250, deadline=None)
+    @settings(max_examples=120, deadline=None)
     @given(plan=plans(remembers_s=20.0), maximum=st.sampled_from([Decimal(150), Decimal("0.9")]))
     def check(plan: Plan, maximum: Decimal) -> None:
         exit_(plan, kit, maximum=maximum)
