@@ -257,8 +257,8 @@ class BybitClient:
             quantity: Base units, a multiple of the instrument's step.
             order_link_id: Never used before; 1 to 36 letters, digits, `-`, `_`.
             reduce_only: Whether it may only shrink the position; such orders go first in the budget.
-            closes_all: Close the whole position, however small, instead of `quantity`; only with `reduce_only` (Bybit v5
-                docs, "Place Order": `qty=0` with `reduceOnly` and `closeOnTrigger`).
+            closes_all: Close the whole position, however small, instead of `quantity`; only with `reduce_only` (Bybit
+                v5 docs, "Place Order": `qty=0` with `reduceOnly` and `closeOnTrigger`).
 
         Raises:
             Rejected: And `RateLimited`, `IpBanned`, `ClockSkew`, `CredentialError`, `NotSent`: there is no order.

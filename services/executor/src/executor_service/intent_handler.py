@@ -48,8 +48,8 @@ class IntentHandler:
         Args:
             intent: What to do.
             is_first: The message is delivered for the first time, so nobody is likely to have begun: the record is not
-                read but written under the condition that there is none. If there is one, nothing is sent before it has been
-                read.
+                read but written under the condition that there is none. If there is one, nothing is sent before it has
+                been read.
 
         Raises:
             PermanentError: If an entry is for an account that this executor does not have.

@@ -68,8 +68,8 @@ class NotPlaced:
     """Answer: this request placed nothing, and may be repeated after a pause.
 
     Attributes:
-        has_left: Whether it was on its way to the exchange: before it is repeated, one look-up must find nothing, in case
-            somebody in between answered for the exchange.
+        has_left: Whether it was on its way to the exchange: before it is repeated, one look-up must find nothing, in
+            case somebody in between answered for the exchange.
     """
 
     retry_after_s: float
@@ -171,7 +171,7 @@ class OrderLife:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether nobody can tell if there is such an order, or what became of one that was acknowledged a while ago."""
+        """Whether nobody can tell if there is such an order, or what became of one acknowledged a while ago."""
         if self.order is not None:
             return False
         return self.may_exist if not self.exists else self.look_ups + self.failures >= _OVERDUE_LOOK_UPS

@@ -29,8 +29,8 @@ class TradingAccount(Protocol):
     ) -> None:
         """Send a market order; returning means that the exchange took it.
 
-        With `closes_all` it closes the whole position, whatever `quantity` says: the only order that may be smaller than
-        the smallest one, or off its step.
+        With `closes_all` it closes the whole position, whatever `quantity` says: the only order that may be smaller
+        than the smallest one, or off its step.
 
         Raises:
             ExchangeError: The class tells whether there can be an order.

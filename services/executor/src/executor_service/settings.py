@@ -58,7 +58,7 @@ class ExecutorSettings(ServiceSettings):
     settle_s: float = Field(default=7.0, ge=5.5, le=60)
     """An order is not declared absent earlier than this after it was sent; above Bybit's receive window of 5 s."""
     flat_deadline_s: float = Field(default=20.0, gt=0, le=3600)
-    """A position still open so long after its exit was due raises an alert; at the latest after 2/3 of the exit lead."""
+    """A position still open so long after its exit was due raises an alert; at most 2/3 of the exit lead."""
     exit_spread_s: float = Field(default=2.0, ge=0, le=60)
     """Wall clock: the exits of a day begin evenly over this time, at most over a quarter of the exit lead."""
     max_clock_skew_ms: int = Field(default=1000, ge=10, le=5000)

@@ -1,6 +1,6 @@
 """Executors that die at named steps: `python killable_executors.py FOLDER COUNT`, only for tests.
 
-Keeps COUNT executor processes running, each a fork of one that has imported everything, and prints the process id of each.
+Keeps COUNT executor processes running, each a fork of one that has imported everything, and prints their process ids.
 Before and after whatever an executor does to the world it passes a named point. A file of that name in FOLDER/kill is
 removed, and the process that removed it kills itself with SIGKILL; every point that was passed leaves its name in
 FOLDER/passed. A name is `<symbol>.<leg>.<what>.<order number or count>.<phase>`.
@@ -13,15 +13,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from breakwater_core.events import OrderEvent
+from breakwater_runtime.service import run_service
 from executor_service.bus_publisher import BusPublisher
 from executor_service.bybit_account import BybitAccount
 from executor_service.intent_record import IntentRecord
 from executor_service.main import run
 from executor_service.record_store import RecordStore
 from executor_service.settings import ExecutorSettings
-
-from breakwater_core.events import OrderEvent
-from breakwater_runtime.service import run_service
 
 _REQUEST_IS_OUT_S = 0.004
 
