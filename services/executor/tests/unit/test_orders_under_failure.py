@@ -1,9 +1,9 @@
 """A model of everything that can go wrong around an order, in virtual time; the real code must come through all of it.
 
 The exchange of the model loses requests and answers, delivers late, shows accepted orders late, is away for a while,
-has a clock of its own, and forgets order link ids after a short time (at once, for entries: their guards must not need that
-memory, since nobody knows how long it is). Processes die or stand still at any step, and come back to life while others
-have gone on. The bus delivers again what was not acknowledged.
+has a clock of its own, and forgets order link ids after a short time (at once, for entries: their guards must not need
+that memory, since nobody knows how long it is). Processes die or stand still at any step, and come back to life while
+others have gone on. The bus delivers again what was not acknowledged.
 """
 
 import asyncio
