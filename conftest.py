@@ -2,14 +2,21 @@
 
 import asyncio
 import os
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from breakwater_cli.nats_process import NatsProcess
 from breakwater_runtime.bus import Bus, connect
 from breakwater_runtime.settings import ServiceSettings
+
+hypothesis.settings.register_profile("breakwater", deadline=None)  # no test asserts on wall time
+hypothesis.settings.load_profile("breakwater")
 
 
 @pytest.fixture
@@ -27,6 +34,42 @@ async def bus(nats_server: NatsProcess) -> AsyncIterator[Bus]:
     settings = ServiceSettings(nats_url=nats_server.url, run_id="test-run")
     async with asyncio.timeout(120), connect(settings, name="test") as connected:
         yield connected
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """A file system of a few megabytes that a test may fill."""
+
+    path: Path
+
+    def fill(self) -> None:
+        """Leave not a byte free."""
+        with (self.path / "filler").open("wb", buffering=0) as filler:
+            try:
+                while filler.write(b"\0" * 4096):
+                    pass
+            except OSError:
+                return
+
+    def make_room(self) -> None:
+        """Take away what `fill` wrote."""
+        (self.path / "filler").unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of 16 MiB in memory; skipped where this process may not mount one."""
+    mount, unmount = shutil.which("mount"), shutil.which("umount")
+    if os.geteuid() != 0 or mount is None or unmount is None:
+        pytest.skip("only root can mount a disk that is small enough to be filled")
+    path = tmp_path / "small-disk"
+    path.mkdir()
+    command = [mount, "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(path)]
+    mounted = subprocess.run(command, check=False, capture_output=True)  # noqa: S603  # our own arguments
+    if mounted.returncode != 0:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode().strip()}")
+    yield SmallDisk(path)
+    subprocess.run([unmount, "--lazy", str(path)], check=True)  # noqa: S603  # as above
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,7 @@ _KEY = {
     "unified": 0,
     "vipLevel": "No VIP",
 }
+_WALLET = {"list": [{"coin": [{"coin": "USDT", "equity": "100000", "walletBalance": "100000"}]}]}
 
 
 @dataclass
@@ -128,6 +129,7 @@ _ENDPOINTS: dict[str, Callable[[Book, Request], dict[str, Any]]] = {
     "/v5/market/instruments-info": Book.instruments,
     "/v5/market/time": Book.time,
     "/v5/account/info": lambda _book, _request: {"marginMode": "REGULAR_MARGIN", "unifiedMarginStatus": 6},
+    "/v5/account/wallet-balance": lambda _book, _request: _WALLET,
     "/v5/user/query-api": lambda _book, _request: _KEY,
 }
 

@@ -24,6 +24,14 @@ def replay_report(output: Path, *arguments: str | Path, timeout_s: float = 170) 
     return report
 
 
+def backtest_report(output: Path, *arguments: str | Path, timeout_s: float = 170) -> dict[str, Any]:
+    """Backtest into a folder and return the report; the command must succeed."""
+    finished = breakwater("backtest", *arguments, "--out", output, "--json", timeout_s=timeout_s)
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    report: dict[str, Any] = json.loads((output / "report.json").read_text())
+    return report
+
+
 def comparable(report: dict[str, Any]) -> str:
     """Return the report's text without the run id and the wall-clock figures, which may differ between equal runs."""
     counters = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import comparable, replay_report
+from tests.e2e.command import backtest_report, comparable, replay_report
 from tests.e2e.naive_breakout import DAY_MS, Entry, naive_entries
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -33,14 +33,18 @@ def entries_of(report: dict[str, list[dict[str, str]]]) -> list[Entry]:
     )
 
 
-@pytest.mark.parametrize("filter_name", ["trend", "contrarian", "none"])
-def test_entries_are_those_of_the_naive_script(candle_files: list[Path], tmp_path: Path, filter_name: str) -> None:
-    report = replay_report(
-        tmp_path, *candle_files, "--executors", "2", "--set", f"strategy.filter={filter_name}", timeout_s=300
-    )
+@pytest.mark.parametrize(("filter_name", "executors"), [("trend", 2), ("contrarian", 4), ("none", 1)])
+def test_entries_are_those_of_the_naive_script_and_the_report_is_that_of_the_backtest(
+    candle_files: list[Path], tmp_path: Path, filter_name: str, executors: int
+) -> None:
+    settings = ("--set", f"strategy.filter={filter_name}")
+    report = replay_report(tmp_path / "replay", *candle_files, "--executors", str(executors), *settings, timeout_s=300)
     expected = naive_entries(candle_files, filter_name=filter_name)
     assert len(expected) > 50
     assert entries_of(report) == expected
+    backtest = backtest_report(tmp_path / "backtest", *candle_files, *settings)
+    assert comparable(backtest) == comparable(report)
+    assert backtest["run_id"] == report["run_id"]
 
 
 def test_every_position_is_closed_and_every_entry_filled(candle_files: list[Path], tmp_path: Path) -> None:
@@ -71,5 +75,6 @@ def test_entries_fill_at_the_trade_that_triggered_them_plus_the_modelled_slippag
 def test_executors_and_speed_do_not_change_the_report(candle_files: list[Path], tmp_path: Path) -> None:
     one = replay_report(tmp_path / "one", *candle_files, "--executors", "1", timeout_s=300)
     four = replay_report(tmp_path / "four", *candle_files, "--executors", "4", "--speed", "150000", timeout_s=300)
-    assert comparable(one) == comparable(four)
-    assert one["run_id"] == four["run_id"]
+    backtest = backtest_report(tmp_path / "backtest", *candle_files)
+    assert comparable(one) == comparable(four) == comparable(backtest)
+    assert one["run_id"] == four["run_id"] == backtest["run_id"]

@@ -13,7 +13,19 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from breakwater_core.events import Alert, DailyPerformance, Fill, FillKind, Leg, OrderEvent, OrderStatus, Severity, Side
+from breakwater_core.events import (
+    Alert,
+    DailyPerformance,
+    DayDifference,
+    DayParity,
+    Fill,
+    FillKind,
+    Leg,
+    OrderEvent,
+    OrderStatus,
+    Severity,
+    Side,
+)
 
 RUN = "live"
 TIME_MS = 1_704_067_200_000
@@ -83,6 +95,25 @@ class Events:
             "fills": 6,
         }
         return DailyPerformance(**(values | changes))
+
+    def parity(self, number: int = 0, **changes: Any) -> DayParity:
+        differences = (
+            DayDifference("BTCUSDT entry", "late_signal", "trigger_time_ms", "5", "6", Decimal("0.2")),
+            DayDifference("BTCUSDT entry", "slippage", "avg_price", "100", "100.012", Decimal("1.2")),
+            DayDifference("", "day", "equity", "100000", "99999", None),
+        )
+        values: dict[str, Any] = {
+            "run_id": RUN,
+            "account": "main",
+            "day": date(2024, 3, 1) + timedelta(days=number),
+            "comparable": True,
+            "orders_equal": 8,
+            "orders_different": 1,
+            "total_bps": Decimal("0.4"),
+            "differences": differences,
+            "differences_total": len(differences),
+        }
+        return DayParity(**(values | changes))
 
     def alert(self, number: int = 1, **changes: Any) -> Alert:
         values: dict[str, Any] = {

@@ -27,6 +27,7 @@ from breakwater_core.events import (
     AccountSnapshot,
     Alert,
     DailyPerformance,
+    DayParity,
     Fill,
     FillKind,
     Leg,
@@ -476,10 +477,13 @@ class KeptMessages:
     """Takes what would be published."""
 
     days: list[DailyPerformance] = field(default_factory=list)
+    parities: list[DayParity] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
 
-    async def publish_persistently(self, event: DailyPerformance | Alert) -> int:
-        kept: list[Any] = self.days if isinstance(event, DailyPerformance) else self.alerts
+    async def publish_persistently(self, event: DailyPerformance | DayParity | Alert) -> int:
+        kept: list[Any] = self.alerts
+        if isinstance(event, DailyPerformance | DayParity):
+            kept = self.days if isinstance(event, DailyPerformance) else self.parities
         kept.append(event)
         return len(kept)
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from tests.e2e.chaos.expected import expected_report
 from tests.e2e.chaos.invariants import breaches
-from tests.e2e.chaos.plan import ChaosPlan, plan_of
+from tests.e2e.chaos.plan import RECORDINGS, ChaosPlan, plan_of
 from tests.e2e.chaos.postgres import binaries
-from tests.e2e.chaos.world import Evidence, run
+from tests.e2e.chaos.world import Evidence, recording, run
 
 
 def main() -> int:
@@ -40,6 +40,8 @@ def main() -> int:
 async def _run_all(seeds: list[int], out: Path, at_once: int, *, keep: bool) -> int:
     out.mkdir(parents=True, exist_ok=True)
     total, failed = Totals(), []
+    for number in range(RECORDINGS):
+        recording(out.resolve(), number)
     slots = asyncio.Semaphore(at_once)
     print(f"{'seed':>5} {'ok':<4}{'secs':>6} {'orders':>7} {'fills':>6} {'deeds':>6} {'faults':>7}  what", flush=True)
 

@@ -1,28 +1,16 @@
-"""The report that a run must equal when nothing changed prices or liquidity."""
+"""The report that a run must equal when nothing changed prices or liquidity: the backtest's."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from breakwater_cli.replay import ReplayRequest, replay
+from breakwater_recordings.sources import open_recording
+from breakwater_research.tick_backtest import run_tick_backtest
 from tests.e2e.chaos.plan import ChaosPlan
 from tests.e2e.chaos.world import RUN_ID, configuration, recording
 
 
 def expected_report(plan: ChaosPlan, folder: Path) -> dict[str, Any]:
-    """Return the report of a calm run; one is made per recording and configuration, and kept beside the recordings."""
-    import asyncio
-
+    """Return the report of the plan's recording and configuration; `folder` holds the recordings."""
     config = configuration(plan)
-    out = folder / f"expected-{plan.recording}-{config.version}"
-    if not (out / "report.json").exists():
-        request = ReplayRequest(
-            sources=(str(recording(folder, plan.recording)),),
-            config=config,
-            output=out,
-            run_id=RUN_ID,
-            quiet=True,
-        )
-        asyncio.run(replay(request))
-    report: dict[str, Any] = json.loads((out / "report.json").read_text())
-    return report
+    source = str(recording(folder, plan.recording))
+    return run_tick_backtest(open_recording([source], session=config.session.session()), config, run_id=RUN_ID)

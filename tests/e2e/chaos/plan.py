@@ -64,26 +64,31 @@ class ChaosPlan:
 
 RECORDINGS = 4
 NEUTRAL: tuple[dict[str, Any], ...] = (
-    {"kind": "latency", "probability": 0.1, "delay_ms": 150},
-    {"kind": "lost_before", "path": "/v5/order/create", "probability": 0.15},
-    {"kind": "lost_after", "path": "/v5/order/create", "probability": 0.25},
-    {"kind": "server_error_before", "probability": 0.06},
-    {"kind": "server_error_after", "path": "/v5/order/create", "probability": 0.15},
-    {"kind": "system_error", "probability": 0.06},
-    {"kind": "rate_limited", "probability": 0.08},
+    {"kind": "latency", "probability": 0.05, "delay_ms": 150},
+    {"kind": "lost_before", "path": "/v5/order/create", "probability": 0.08},
+    {"kind": "lost_after", "path": "/v5/order/create", "probability": 0.15},
+    {"kind": "server_error_before", "probability": 0.03},
+    {"kind": "server_error_after", "path": "/v5/order/create", "probability": 0.1},
+    {"kind": "system_error", "probability": 0.03},
+    {"kind": "rate_limited", "probability": 0.04},
     {"kind": "address_ban", "path": "/v5/order", "probability": 0.02, "limit": 1, "duration_ms": 300},
-    {"kind": "lost_before", "path": "/v5/", "probability": 0.05},
-    {"kind": "private_drop", "probability": 0.15},
-    {"kind": "duplicate_push", "probability": 0.3},
-    {"kind": "reorder_push", "probability": 0.3},
-    {"kind": "delay_push", "probability": 0.2, "delay_ms": 300},
+    {"kind": "lost_before", "path": "/v5/", "probability": 0.02},
+    {"kind": "private_drop", "probability": 0.05},
+    {"kind": "duplicate_push", "probability": 0.1},
+    {"kind": "reorder_push", "probability": 0.1},
+    {"kind": "delay_push", "probability": 0.1, "delay_ms": 300},
 )
 CHANGING: tuple[dict[str, Any], ...] = (
     {"kind": "partial_fill", "probability": 0.25},
     {"kind": "unfilled_ioc", "probability": 0.15},
     {"kind": "reject_order", "probability": 0.15, "code": 110007},
-    {"kind": "suspend_symbol", "probability": 0.05, "limit": 2, "duration_ms": 1500},
+    {"kind": "reject_order", "probability": 0.1, "asynchronous": True},
+    {"kind": "suspend_symbol", "probability": 0.2, "limit": 2},
 )
+_DAY_MS = 86_400_000
+_HOUR_MS = 3_600_000
+_FIRST_MS = 1_704_067_200_000
+"""2024-01-01T00:00Z, when the recordings begin."""
 
 
 def plan_of(seed: int, *, postgres: bool) -> ChaosPlan:
@@ -106,12 +111,14 @@ def plan_of(seed: int, *, postgres: bool) -> ChaosPlan:
     actions = tuple(_action(draw, share, draw.choice(targets)) for share in shares)
     faults = [dict(rule) for rule in draw.sample(NEUTRAL, k=draw.randint(4, 7))]
     if not is_neutral:
-        faults += [dict(rule) for rule in draw.sample(CHANGING, k=draw.randint(1, 2))]
+        faults += [_timed(draw, rule) for rule in draw.sample(CHANGING, k=draw.randint(1, 2))]
+    suspends = any(rule["kind"] == "suspend_symbol" for rule in faults)
+    stop_loss = draw.choice((None, None, 0.01))
     return ChaosPlan(
         seed=seed,
         recording=draw.randrange(RECORDINGS),
         filter=draw.choice(("trend", "contrarian", "none")),
-        stop_loss=draw.choice((None, None, 0.01)),
+        stop_loss=None if suspends else stop_loss,  # in event time, what must close now would wait for ever
         executors=executors,
         signals=signals,
         database=database if postgres else "sqlite",
@@ -119,6 +126,14 @@ def plan_of(seed: int, *, postgres: bool) -> ChaosPlan:
         actions=actions if postgres else tuple(action for action in actions if action.target != "postgres"),
         faults=tuple(faults),
     )
+
+
+def _timed(draw: Random, rule: dict[str, Any]) -> dict[str, Any]:
+    """Return the rule, a suspension with a time: some hours in the middle of a day."""
+    if rule["kind"] != "suspend_symbol":
+        return dict(rule)
+    from_ms = _FIRST_MS + draw.randrange(1, 5) * _DAY_MS + draw.randrange(1, 12) * _HOUR_MS
+    return rule | {"from_ms": from_ms, "until_ms": from_ms + 6 * _HOUR_MS}
 
 
 def _targets(executors: int, signals: int) -> list[str]:

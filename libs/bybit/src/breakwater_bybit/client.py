@@ -158,6 +158,16 @@ class BybitClient:
             )
         return {symbol: found[symbol] for symbol in sorted(wanted)}
 
+    async def symbol_statuses(self, symbols: Collection[str]) -> dict[str, str]:
+        """Return the exchange's word for the state of each symbol, e.g. `Trading`; unknown ones are left out."""
+        params: Params = {"category": _CATEGORY, "limit": 1000}
+        if len(set(symbols)) == 1:
+            params["symbol"] = next(iter(symbols))
+        found: dict[str, str] = {}
+        async for answer in self._caller.pages(INSTRUMENTS, params):
+            found |= decoding.decode_symbol_statuses(answer.result)
+        return {symbol: found[symbol] for symbol in sorted(symbols) if symbol in found}
+
     async def daily_candles(
         self, symbol: str, *, limit: int | None = None, start_ms: int | None = None, end_ms: int | None = None
     ) -> list[Candle]:
@@ -324,9 +334,22 @@ class BybitClient:
             found |= {order.order_id: order for order in decoding.decode_orders(answer.result)}
         return sorted(found.values(), key=lambda order: order.created_ms)
 
-    async def cancel_order(self, symbol: str, order_link_id: str, *, at_ms: int | None = None) -> bool:
-        """Cancel an order; return False if it is not open (any more)."""
-        params: Params = {"category": _CATEGORY, "symbol": symbol, "orderLinkId": order_link_id}
+    async def cancel_order(
+        self, symbol: str, order_link_id: str | None = None, *, order_id: str | None = None, at_ms: int | None = None
+    ) -> bool:
+        """Cancel an order; return False if it is not open (any more).
+
+        Args:
+            symbol: Its symbol.
+            order_link_id: Our id of it.
+            order_id: The exchange's id of it, which an order of somebody else has in any case; it wins.
+
+        Raises:
+            InvalidInputError: If neither id is given.
+        """
+        if not order_link_id and not order_id:
+            raise InvalidInputError("cancel_order needs order_link_id or order_id")
+        params: Params = {"category": _CATEGORY, "symbol": symbol, "orderLinkId": order_link_id, "orderId": order_id}
         try:
             await self._caller.call(CANCEL_ORDER, params, at_ms=at_ms, priority=Priority.EXIT)
         except OrderNotFound:

@@ -233,6 +233,14 @@ def decode_instruments(result: Payload) -> list[Instrument]:
     return [_instrument(row) for row in rows if row.optional_text("contractType") == "LinearPerpetual"]
 
 
+def decode_symbol_statuses(result: Payload) -> dict[str, str]:
+    """Return the status of each linear perpetual of a `market/instruments-info` result, e.g. `Trading`."""
+    rows = Row(result, "market/instruments-info").rows("list")
+    return {
+        row.text("symbol"): row.text("status") for row in rows if row.optional_text("contractType") == "LinearPerpetual"
+    }
+
+
 def _instrument(row: Row) -> Instrument:
     lots = row.row("lotSizeFilter")
     largest = lots.positive_decimal("maxOrderQty")

@@ -194,6 +194,51 @@ class DailyPerformance:
     fills: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class DayDifference:
+    """One thing in which a day differs from its backtest.
+
+    Attributes:
+        subject: What differs, e.g. `BTCUSDT entry`.
+        cause: Why, e.g. `slippage`; docs/parity.md lists them.
+        field: The value that differs, by its name in the report.
+        expected: Its value in the backtest; empty if it has none.
+        actual: Its value in the account; empty if it has none.
+        cost_bps: What it cost, basis points of the order's value, positive is paid; None: nothing to relate it to.
+    """
+
+    subject: str
+    cause: str
+    field: str
+    expected: str
+    actual: str
+    cost_bps: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayParity:
+    """One closed day of one account beside the backtest of the day's recording.
+
+    Attributes:
+        comparable: Whether the recording allowed a comparison.
+        reason: Why not; empty if it did.
+        total_bps: What the differences cost, basis points of the equity at the day's open.
+        differences: The first ones, orders before figures of the day.
+        differences_total: How many there are.
+    """
+
+    run_id: str
+    account: str
+    day: date
+    comparable: bool
+    reason: str = ""
+    orders_equal: int = 0
+    orders_different: int = 0
+    total_bps: Decimal = Decimal(0)
+    differences: tuple[DayDifference, ...] = ()
+    differences_total: int = 0
+
+
 class Severity(StrEnum):
     """How soon a person should look."""
 

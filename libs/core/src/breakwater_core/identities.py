@@ -6,12 +6,28 @@ letters, digits, `-` and `_`; Bybit v5 docs, "Place Order").
 
 import hashlib
 import re
+from dataclasses import dataclass
 from datetime import date
 
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import Leg, OrderStatus
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
+
+
+@dataclass(frozen=True, slots=True)
+class IntentParts:
+    """What an intent id is made of; see `intent_id`."""
+
+    run_id: str
+    account: str
+    strategy_version: str
+    symbol: str
+    day: date
+    leg: Leg
+    attempt: int
 
 
 def check_name(kind: str, value: str) -> str:
@@ -45,6 +61,31 @@ def intent_id(
         str(attempt),
     ]
     return "/".join(parts)
+
+
+def parse_intent_id(intent: str) -> IntentParts:
+    """Return the parts of an intent id: the inverse of `intent_id`.
+
+    Raises:
+        InvalidInputError: If the text is none that `intent_id` returns.
+    """
+    try:
+        run_id, account, strategy_version, symbol, day, leg, attempt = intent.split("/")
+        if not (_DAY.fullmatch(day) and _ATTEMPT.fullmatch(attempt)):
+            raise ValueError("day or attempt")
+        return IntentParts(
+            run_id=check_name("run_id", run_id),
+            account=check_name("account", account),
+            strategy_version=check_name("strategy_version", strategy_version),
+            symbol=check_name("symbol", symbol),
+            day=date.fromisoformat(day),
+            leg=Leg(leg),
+            attempt=int(attempt),
+        )
+    except ValueError as error:
+        raise InvalidInputError(
+            f"not an intent id: {intent!r}; it must read run/account/version/symbol/day/leg/attempt"
+        ) from error
 
 
 def order_link_id(intent: str, child: int) -> str:

@@ -52,6 +52,27 @@ def growth_factor(*, equity: Decimal, net_deposits: Decimal, equity_before: Deci
     return _rounded(max(MONEY.divide(kept, equity_before), Decimal(0)))
 
 
+def growth_and_peak(
+    *, equity: Decimal, net_deposits: Decimal, equity_before: Decimal, cumulative: Decimal, peak: Decimal
+) -> tuple[Decimal, Decimal]:
+    """Return the cumulative growth and its peak at a day's open, not rounded: what a drawdown stop counts from.
+
+    A day that opened without equity has no return and leaves both as they were.
+
+    Args:
+        equity: At this day's open, quote currency.
+        net_deposits: Deposits - withdrawals since the day open before; they are no gain.
+        equity_before: At the day open before.
+        cumulative: Product of the growth factors up to the day open before.
+        peak: Largest such product up to then, at least 1.
+    """
+    if equity_before <= 0:
+        return cumulative, peak
+    growth = MONEY.divide(MONEY.subtract(equity, net_deposits), equity_before)
+    grown = MONEY.multiply(cumulative, max(growth, Decimal(0)))
+    return grown, max(peak, grown)
+
+
 class PerformanceSeries:
     """Daily performance of one run and account, one day after the other.
 

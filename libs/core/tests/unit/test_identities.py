@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import Leg, OrderStatus, Side
-from breakwater_core.identities import intent_id, order_event_id, order_link_id, partition_of, replay_run_id
+from breakwater_core.identities import (
+    IntentParts,
+    intent_id,
+    order_event_id,
+    order_link_id,
+    parse_intent_id,
+    partition_of,
+    replay_run_id,
+)
 
 PARTS: dict[str, Any] = {
     "run_id": "live",
@@ -23,6 +31,45 @@ PARTS: dict[str, Any] = {
 
 def test_intent_id_is_readable() -> None:
     assert intent_id(**PARTS) == "live/main/0123456789ab/BTCUSDT/2023-07-04/entry/1"
+
+
+names = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
+
+
+@given(names, names, names, names, st.dates(), st.sampled_from(Leg), st.integers(1, 999_999_999))
+def test_an_intent_id_is_read_back_into_its_parts(
+    run_id: str, account: str, version: str, symbol: str, day: date, leg: Leg, attempt: int
+) -> None:
+    parts = IntentParts(run_id, account, version, symbol, day, leg, attempt)
+    written = intent_id(
+        run_id=run_id,
+        account=account,
+        strategy_version=version,
+        symbol=symbol,
+        day=day,
+        leg=leg,
+        attempt=attempt,
+    )
+    assert parse_intent_id(written) == parts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "live/main/0123456789ab/BTCUSDT/2023-07-04/entry",
+        "live/main/0123456789ab/BTCUSDT/2023-07-04/entry/1/2",
+        "live/main/0123456789ab/BTCUSDT/2023-07-04/entry/0",
+        "live/main/0123456789ab/BTCUSDT/2023-07-04/entry/01",
+        "live/main/0123456789ab/BTCUSDT/20230704/entry/1",
+        "live/main/0123456789ab/BTCUSDT/2023-07-32/entry/1",
+        "live/main/0123456789ab/BTCUSDT/2023-07-04/leave/1",
+        "live//0123456789ab/BTCUSDT/2023-07-04/entry/1",
+    ],
+)
+def test_what_is_no_intent_id_is_refused_by_name(text: str) -> None:
+    with pytest.raises(InvalidInputError, match="not an intent id"):
+        parse_intent_id(text)
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,12 @@ def default_instrument(symbol: str, price: float) -> Instrument:
         max_market_quantity=_MARKET_ORDER_VALUE / exact // step * step,
         min_notional=_MIN_NOTIONAL,
     )
+
+
+def instrument_for(symbol: str, price: float) -> Instrument:
+    """Return the trading rules of a symbol of which only a price is known: its own, else those that fit the price.
+
+    Raises:
+        InvalidInputError: If the price is out of range.
+    """
+    return instruments().get(symbol) or default_instrument(symbol, price)

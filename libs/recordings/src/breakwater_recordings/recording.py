@@ -197,6 +197,14 @@ class Recording:
         contents = sorted(f"{part.symbol} {digests[part.path]}" for part in parts)
         return hashlib.sha256("\n".join(contents).encode()).hexdigest()
 
+    def parts_of(self, symbol: str) -> tuple[RecordedPart, ...]:
+        """Return the symbol's parts in time order.
+
+        Raises:
+            InvalidInputError: If the recording does not hold the symbol.
+        """
+        return tuple(self._of(symbol))
+
     @property
     def days(self) -> list[date]:
         """Days of the session of which any symbol has data, sorted."""

@@ -22,11 +22,19 @@ from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import BUS_CONNECTED, DEAD_LETTERS, PUBLISH_TIME, PUBLISHED
 from breakwater_runtime.settings import ServiceSettings
+from breakwater_runtime.store_watch import AlertOutbox, StoreWatch
 from breakwater_runtime.subjects import StreamSpecification
 
 PUBLISH_TIMEOUT_S = 2.0
 CONNECT_TIMEOUT_S = 10.0
 NANOSECONDS = 1_000_000_000
+ONLY_HEADER = "Breakwater-Only"
+"""Header of a message that is played again: the name of the one consumer or reader that is to take it."""
+ORIGIN_SUBJECT_HEADER = "Breakwater-Subject"
+ORIGIN_SEQUENCE_HEADER = "Breakwater-Sequence"
+ORIGIN_REASON_HEADER = "Breakwater-Reason"
+_OUT_OF_ROOM = frozenset({10023, 10028, 10047, 10077})
+"""JetStream error codes: insufficient resources, memory or storage exceeded, the stream could not store."""
 
 
 class BusError(TransientError):
@@ -36,12 +44,19 @@ class BusError(TransientError):
 class Bus:
     """A connection to NATS with JetStream. Publishing waits for the acknowledgement of the stream."""
 
-    def __init__(self, client: Client, run_id: str) -> None:
-        """Wrap a connected client; `run_id` goes into every message."""
+    def __init__(self, client: Client, run_id: str, watch: StoreWatch | None = None) -> None:
+        """Wrap a connected client; `run_id` goes into every message, `watch` learns what is not stored."""
         self.client = client
         self.run_id = run_id
+        self.watch = watch or StoreWatch(service="", instance="", run_id=run_id, health=None)
+        self.outbox = AlertOutbox(self._publish_alert)
         self.jetstream: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
         self._buckets: dict[str, KeyValue] = {}
+
+    @property
+    def connections(self) -> int:
+        """How often the connection was set up anew: what was asked of the server before is forgotten by then."""
+        return int(self.client.stats["reconnects"])
 
     async def publish(self, event: codec.Event) -> int:
         """Publish one event and return its stream sequence once the stream has stored it.
@@ -60,7 +75,9 @@ class Bus:
                 message.subject, message.payload, timeout=PUBLISH_TIMEOUT_S, headers=headers
             )
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
-            raise BusError(f"not acknowledged by the bus: {message.subject} ({type(error).__name__})") from error
+            self.note_refused(_stream_of(message.subject), error)
+            raise BusError(f"not acknowledged by the bus: {message.subject} ({_reason(error)})") from error
+        self.watch.stored(acknowledgement.stream)
         PUBLISH_TIME.labels(acknowledgement.stream).observe(time.perf_counter() - started)
         PUBLISHED.labels(acknowledgement.stream).inc()
         return int(acknowledgement.seq)
@@ -81,6 +98,7 @@ class Bus:
                 )
             async with asyncio.timeout(PUBLISH_TIMEOUT_S * 15):
                 for acknowledgement in await asyncio.gather(*pending):
+                    self.watch.stored(acknowledgement.stream)
                     PUBLISHED.labels(acknowledgement.stream).inc()
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             for future in pending:
@@ -99,10 +117,27 @@ class Bus:
                 delay_s = min(delay_s * 2, 2.0)
 
     async def alert(self, alert: Alert) -> None:
-        """Log an alert and publish it; a bus that is away leaves it in the log."""
+        """Log an alert and publish it; what the bus does not take now is tried again until it does."""
         get_logger().warning("alert_raised", name=alert.name, summary=alert.summary, severity=alert.severity.value)
-        with suppress(BusError):
+        if len(self.outbox) or not await self._publish_alert(alert):
+            self.outbox.add(alert)
+
+    async def _publish_alert(self, alert: Alert) -> bool:
+        try:
             await self.publish(alert)
+        except BusError:
+            return False
+        return True
+
+    def note_refused(self, stream: str, error: Exception) -> None:
+        """Note that a message for the stream was not stored; the first time in an outage that raises `store_full`."""
+        if not self.client.is_connected:
+            return
+        certain = getattr(error, "err_code", None) in _OUT_OF_ROOM
+        alert = self.watch.refused(stream, _reason(error), now_s=time.monotonic(), certain=certain)
+        if alert is not None:
+            get_logger().error("alert_raised", name=alert.name, summary=alert.summary, severity=alert.severity.value)
+            self.outbox.add(alert)
 
     async def dead_letter(
         self, *, stream: str, consumer: str, subject: str, payload: bytes, sequence: int, reason: str
@@ -111,16 +146,18 @@ class Bus:
         DEAD_LETTERS.labels(consumer).inc()
         headers = {
             "Nats-Msg-Id": f"{stream}/{sequence}/{consumer}",
-            "Breakwater-Subject": subject,
-            "Breakwater-Sequence": str(sequence),
-            "Breakwater-Reason": " ".join(reason.split())[:500],
+            ORIGIN_SUBJECT_HEADER: subject,
+            ORIGIN_SEQUENCE_HEADER: str(sequence),
+            ORIGIN_REASON_HEADER: " ".join(reason.split())[:500],
         }
         try:
             await self.jetstream.publish(
                 f"dead.{stream}.{consumer}", payload, headers=headers, timeout=PUBLISH_TIMEOUT_S
             )
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
-            raise BusError(f"dead letter not acknowledged ({type(error).__name__})") from error
+            self.note_refused(subjects.DEAD_STREAM.name, error)
+            raise BusError(f"dead letter not acknowledged ({_reason(error)})") from error
+        self.watch.stored(subjects.DEAD_STREAM.name)
 
     async def bucket(self, name: str) -> KeyValue:
         """Return a key-value bucket, which `ensure_streams` has made."""
@@ -150,9 +187,23 @@ class Bus:
             BusError: If the bus does not acknowledge.
         """
         try:
-            return await (await self.bucket(bucket)).put(key, value)
+            revision = await (await self.bucket(bucket)).put(key, value)
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
-            raise BusError(f"{bucket}/{key} could not be written ({type(error).__name__})") from error
+            self.note_refused(f"KV_{bucket}", error)
+            raise BusError(f"{bucket}/{key} could not be written ({_reason(error)})") from error
+        self.watch.stored(f"KV_{bucket}")
+        return revision
+
+    async def write_persistently(self, bucket: str, key: str, value: bytes) -> int:
+        """Set the value of a key, again and again until the bus acknowledges it; returns the revision."""
+        delay_s = 0.05
+        while True:
+            try:
+                return await self.write(bucket, key, value)
+            except BusError as error:
+                get_logger().warning("write_retried", reason=str(error), delay_s=delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, 2.0)
 
     async def create(self, bucket: str, key: str, value: bytes) -> bool:
         """Set the value of a key that has none; False if somebody did before.
@@ -165,7 +216,9 @@ class Bus:
         except nats.js.errors.KeyWrongLastSequenceError:
             return False
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
-            raise BusError(f"{bucket}/{key} could not be created ({type(error).__name__})") from error
+            self.note_refused(f"KV_{bucket}", error)
+            raise BusError(f"{bucket}/{key} could not be created ({_reason(error)})") from error
+        self.watch.stored(f"KV_{bucket}")
         return True
 
     async def keys(self, bucket: str, prefix: str) -> list[str]:
@@ -205,6 +258,7 @@ async def connect(settings: ServiceSettings, *, name: str, health: Health | None
     log = get_logger()
 
     closing = False
+    watch = StoreWatch(service=name, instance=settings.instance, run_id=settings.run_id, health=health)
 
     async def on_disconnected() -> None:
         BUS_CONNECTED.set(0)
@@ -216,6 +270,7 @@ async def connect(settings: ServiceSettings, *, name: str, health: Health | None
 
     async def on_reconnected() -> None:
         BUS_CONNECTED.set(1)
+        watch.forget()
         if health:
             health.hold("bus")
         log.info("bus_reconnected")
@@ -253,15 +308,26 @@ async def connect(settings: ServiceSettings, *, name: str, health: Health | None
             "start it or correct NATS_URL"
         ) from error
     BUS_CONNECTED.set(1)
-    bus = Bus(client, settings.run_id)
+    bus = Bus(client, settings.run_id, watch)
+    outbox = asyncio.create_task(bus.outbox.run(), name="alert-outbox")
     try:
         await ensure_streams(bus)
         yield bus
     finally:
+        outbox.cancel()
         with suppress(nats.errors.Error, TimeoutError):
             await asyncio.wait_for(client.flush(), 2)
         closing = True
         await client.close()
+
+
+def _stream_of(subject: str) -> str:
+    return subject.partition(".")[0].upper()
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong in a few words; JetStream's own words if it has said any."""
+    return str(getattr(error, "description", None) or type(error).__name__)
 
 
 def redacted(url: str) -> str:

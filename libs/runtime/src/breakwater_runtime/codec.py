@@ -27,6 +27,8 @@ from breakwater_core.events import (
     AccountSnapshot,
     Alert,
     DailyPerformance,
+    DayDifference,
+    DayParity,
     Fill,
     FillKind,
     Intent,
@@ -42,7 +44,9 @@ from breakwater_core.identities import partition_of
 from breakwater_core.market import BarState, Clock, ClockKind, DailyBar, TradeBatch
 from breakwater_runtime import subjects
 
-Event = TradeBatch | DailyBar | Clock | Intent | OrderEvent | Fill | AccountSnapshot | DailyPerformance | Alert
+Event = (
+    TradeBatch | DailyBar | Clock | Intent | OrderEvent | Fill | AccountSnapshot | DailyPerformance | DayParity | Alert
+)
 
 
 class DecodeError(PermanentError):
@@ -280,6 +284,33 @@ def _(event: DailyPerformance, run_id: str) -> Encoded:
 
 
 @encode.register
+def _(event: DayParity, run_id: str) -> Encoded:
+    payload = account_pb2.DayParity(
+        run_id=run_id,
+        account=event.account,
+        day=event.day.isoformat(),
+        comparable=event.comparable,
+        reason=event.reason,
+        orders_equal=event.orders_equal,
+        orders_different=event.orders_different,
+        total_bps=decimals.to_text(event.total_bps),
+        differences=[
+            account_pb2.DayParity.Difference(
+                subject=difference.subject,
+                cause=difference.cause,
+                field=difference.field,
+                expected=difference.expected,
+                actual=difference.actual,
+                cost_bps="" if difference.cost_bps is None else decimals.to_text(difference.cost_bps),
+            )
+            for difference in event.differences
+        ],
+        differences_total=event.differences_total,
+    ).SerializeToString()
+    return Encoded(subjects.parity(event.account), f"{run_id}/parity/{event.account}/{event.day}", payload)
+
+
+@encode.register
 def _(event: Alert, run_id: str) -> Encoded:
     payload = account_pb2.Alert(
         alert_id=event.alert_id,
@@ -489,6 +520,35 @@ def _decode_performance(payload: bytes) -> Decoded[DailyPerformance]:
     )
 
 
+def _decode_parity(payload: bytes) -> Decoded[DayParity]:
+    row = account_pb2.DayParity.FromString(payload)
+    return Decoded(
+        row.run_id,
+        DayParity(
+            run_id=row.run_id,
+            account=row.account,
+            day=date.fromisoformat(row.day),
+            comparable=row.comparable,
+            reason=row.reason,
+            orders_equal=row.orders_equal,
+            orders_different=row.orders_different,
+            total_bps=decimals.from_text(row.total_bps),
+            differences=tuple(
+                DayDifference(
+                    subject=difference.subject,
+                    cause=difference.cause,
+                    field=difference.field,
+                    expected=difference.expected,
+                    actual=difference.actual,
+                    cost_bps=_optional(difference.cost_bps),
+                )
+                for difference in row.differences
+            ),
+            differences_total=row.differences_total,
+        ),
+    )
+
+
 def _decode_alert(payload: bytes) -> Decoded[Alert]:
     alert = account_pb2.Alert.FromString(payload)
     return Decoded(
@@ -516,6 +576,7 @@ _READERS: tuple[tuple[str, Callable[[bytes], Decoded[Any]]], ...] = (
     ("order.", _decode_order),
     ("fill.", _decode_fill),
     ("account.", _decode_account),
+    ("performance.parity.", _decode_parity),  # account names hold no dots, so no account's own subject begins so
     ("performance.", _decode_performance),
     ("alert.", _decode_alert),
 )

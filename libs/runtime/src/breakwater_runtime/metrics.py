@@ -25,3 +25,5 @@ READER_RESETS = Counter(
 )
 BUS_CONNECTED = Gauge("breakwater_bus_connected", "1 while the service is connected to the bus.")
 DEAD_LETTERS = Counter("breakwater_dead_letters_total", "Messages put aside as not processable.", ["consumer"])
+STORE_FULL = Gauge("breakwater_bus_store_full", "1 while the bus does not store messages of the stream.", ["stream"])
+ALERTS_WAITING = Gauge("breakwater_alerts_waiting", "Alerts that the bus has not taken yet; they are in the log.")

@@ -16,7 +16,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from breakwater_runtime.bus import NANOSECONDS, Bus, BusError
+from breakwater_runtime.bus import NANOSECONDS, ONLY_HEADER, Bus, BusError
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import READER_RESETS
 
@@ -69,14 +69,22 @@ class StreamReader:
         filters: Sequence[str],
         start: int | Since | After,
         handle: Callable[[Delivery], None],
+        room: asyncio.Event | None = None,
     ) -> None:
-        """Read `filters` of `stream` from sequence `start` (or a constant above); `handle` must not block."""
+        """Read `filters` of `stream` from sequence `start` (or a constant above); `handle` must not block.
+
+        While `room` is not set nothing is handed over, and the server, which waits for an answer after a few megabytes
+        at most, sends nothing more.
+        """
         self._bus = bus
         self._name = name
         self._stream = stream
         self._filters = list(filters)
         self._start = start
         self._handle = handle
+        self._room = room
+        self._waits_for_room = False
+        self._connections = 0
         self._last: After | None = start if isinstance(start, After) else None
         self._consumer = ""
         self._expected = 1
@@ -97,7 +105,10 @@ class StreamReader:
                 await asyncio.sleep(HEARTBEAT_S / 2)
                 if self._failure is not None:
                     raise self._failure
-                if asyncio.get_running_loop().time() - self._last_sign > 3 * HEARTBEAT_S:
+                silent_s = asyncio.get_running_loop().time() - self._last_sign
+                if self._bus.connections != self._connections and not self._waits_for_room:
+                    await self._attach("reconnect")
+                elif silent_s > 3 * HEARTBEAT_S and not self._waits_for_room:
                     await self._attach("silence")
         finally:
             await self._detach()
@@ -121,6 +132,7 @@ class StreamReader:
     async def _create(self) -> None:
         self._consumer = f"reader-{self._name}-{uuid.uuid4().hex[:12]}"
         self._expected = 1
+        self._connections = self._bus.connections
         inbox = self._bus.client.new_inbox()
         self._subscription = await self._bus.client.subscribe(inbox, cb=self._received)
         config: dict[str, Any] = {
@@ -167,7 +179,7 @@ class StreamReader:
             found = await self._bus.api(f"STREAM.MSG.GET.{self._stream}", {"seq": last.sequence})
         except BusError:
             return True  # removed one by one, as key-value entries are
-        return _nanoseconds(str(found["message"]["time"])) == last.stored_ns
+        return nanoseconds_of(str(found["message"]["time"])) == last.stored_ns
 
     async def _detach(self) -> None:
         subscription, self._subscription = self._subscription, None
@@ -192,12 +204,26 @@ class StreamReader:
             self._last_sign = float("-inf")  # a message was lost on the way: the watchdog sets up anew
             return
         self._expected += 1
+        if headers is not None and headers.get(ONLY_HEADER, self._name) != self._name:
+            self._last = After(sequence, stored_ns)
+            return
+        await self._wait_for_room()
         try:
             self._handle(Delivery(message.subject, message.data, sequence, stored_ns))
         except Exception as error:  # noqa: BLE001  # handed to run(), which raises it in the owner's task
             self._failure = error
             return
         self._last = After(sequence, stored_ns)
+
+    async def _wait_for_room(self) -> None:
+        if self._room is None or self._room.is_set():
+            return
+        self._waits_for_room = True
+        try:
+            await self._room.wait()
+        finally:
+            self._waits_for_room = False
+            self._last_sign = asyncio.get_running_loop().time()
 
     async def _controlled(self, message: Msg, headers: dict[str, str]) -> None:
         if message.reply:  # flow control: the server waits for this answer
@@ -214,7 +240,7 @@ def _timestamp(time_ns: int) -> str:
     return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
 
 
-def _nanoseconds(timestamp: str) -> int:
+def nanoseconds_of(timestamp: str) -> int:
     """Return nanoseconds since 1970 of RFC 3339 text in UTC with up to nine decimals, as the server writes it."""
     whole, _, decimals = timestamp.removesuffix("Z").partition(".")
     seconds = int(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp())
@@ -230,9 +256,10 @@ async def read_stream(
     filters: Sequence[str],
     start: int | Since | After,
     handle: Callable[[Delivery], None],
+    room: asyncio.Event | None = None,
 ) -> AsyncIterator[StreamReader]:
     """Run a reader while the context is open; what its handler raises ends the context, as in a task group."""
-    reader = StreamReader(bus, name=name, stream=stream, filters=filters, start=start, handle=handle)
+    reader = StreamReader(bus, name=name, stream=stream, filters=filters, start=start, handle=handle, room=room)
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(reader.run(), name=f"reader-{name}")
         try:

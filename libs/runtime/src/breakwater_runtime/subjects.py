@@ -82,6 +82,11 @@ def clock() -> str:
     return f"md.clock.{VENUE}"
 
 
+def parity(account: str) -> str:
+    """Subject of an account's comparisons with the backtest."""
+    return f"performance.parity.{account}"
+
+
 def progress_key(run_id: str, participant: str) -> str:
     """Key in the checkpoint bucket that tells how far a participant of the lock-step is."""
     return f"progress.{run_id}.{participant}"
@@ -100,3 +105,13 @@ def day_open_key(run_id: str, account: str, day: str) -> str:
 def cursor_key(run_id: str, account: str) -> str:
     """Key in the account bucket that tells how far the executions of an account were read."""
     return f"cursor.{run_id}.{account}"
+
+
+def closing_key(run_id: str, account: str, order_link_id: str) -> str:
+    """Key in the account bucket that tells of an order which closes what nobody ordered."""
+    return f"closing.{run_id}.{account}.{order_link_id}"
+
+
+def told_key(run_id: str, account: str, digest: str) -> str:
+    """Key in the account bucket that tells that an account's finding was reported."""
+    return f"told.{run_id}.{account}.{digest}"

@@ -15,6 +15,8 @@ from breakwater_core.events import (
     AccountSnapshot,
     Alert,
     DailyPerformance,
+    DayDifference,
+    DayParity,
     Fill,
     FillKind,
     Intent,
@@ -120,6 +122,21 @@ EVENTS: list[Any] = [
         for kind in SnapshotKind
     ),
     DailyPerformance("run", "main", DAY, AMOUNT, Decimal(0), Decimal("1.01"), Decimal("1.2"), Decimal(0), AMOUNT, 4, 5),
+    DayParity("run", "main", DAY, comparable=False, reason="not recorded"),
+    DayParity(
+        "run",
+        "main",
+        DAY,
+        comparable=True,
+        orders_equal=8,
+        orders_different=1,
+        total_bps=Decimal("-0.4"),
+        differences=(
+            DayDifference("BTCUSDT entry", "slippage", "avg_price", "1", "2", Decimal("1.2")),
+            DayDifference("", "day", "equity", "1", "", None),
+        ),
+        differences_total=7,
+    ),
     *(
         Alert("id", "run", severity, "signal", "name", "text", 5, "main", "BTCUSDT", {"a": "b"})
         for severity in Severity
@@ -193,6 +210,15 @@ def test_rubbish_is_a_decode_error_and_nothing_else(subject: str, payload: bytes
 def test_an_unknown_subject_is_a_decode_error() -> None:
     with pytest.raises(codec.DecodeError, match="no event"):
         codec.decode("somewhere.else", b"")
+
+
+def test_a_days_parity_has_a_subject_and_an_id_of_its_own_beside_the_days_performance() -> None:
+    message = codec.encode(DayParity("run", "main", DAY, comparable=False, reason="x"), "run")
+    assert (message.subject, message.message_id) == ("performance.parity.main", f"run/parity/main/{DAY}")
+    of_an_account_named_alike = codec.encode(DailyPerformance("run", "parity", DAY, *[Decimal(1)] * 6), "run")
+    assert isinstance(
+        codec.decode(of_an_account_named_alike.subject, of_an_account_named_alike.payload).value, DailyPerformance
+    )
 
 
 def test_message_ids_of_a_replay_do_not_depend_on_the_sender() -> None:

@@ -24,6 +24,8 @@ class AccountFeed:
         self._executions: asyncio.Queue[list[Execution]] = asyncio.Queue()
         self.gap = asyncio.Event()
         """Set when something may have been lost: after each connection, and after a frame that could not be read."""
+        self.connected = asyncio.Event()
+        """Set after each connection."""
         self._stream = PrivateStream(endpoint, key.api_key, key.api_secret, self._frame, self._state)
 
     async def run(self) -> None:
@@ -54,6 +56,7 @@ class AccountFeed:
                 metrics.PRIVATE_STREAM.labels(name).set(1)
                 self._health.hold(self._condition)
                 self.gap.set()
+                self.connected.set()
             case Disconnected(was_connected=was_connected, reason=reason):
                 metrics.PRIVATE_STREAM.labels(name).set(0)
                 self._health.fail(self._condition, f"the private stream is down: {reason}")

@@ -12,18 +12,20 @@ from typing import Protocol
 
 from breakwater_bybit.errors import ExchangeError
 from breakwater_bybit.fields import MalformedPayload
-from breakwater_bybit.model import Execution, PositionState, Wallet
+from breakwater_bybit.model import Execution, OrderState, PositionState, TransactionEntry, Wallet
 from breakwater_core.events import AccountSnapshot, Alert, Fill, FillKind, Severity, SnapshotKind
 from breakwater_core.session import Session
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.subjects import ACCOUNT_BUCKET, cursor_key
 from executor_service import metrics
+from executor_service.account_ledger import AccountLedger
 from executor_service.alarm import SERVICE
 from executor_service.bus_patience import insist
 from executor_service.day_open import DayOpen, growth_since
 from executor_service.day_open_store import DayOpenStore
 from executor_service.fill_book import Cursor, FillBook
+from executor_service.ledger_rebuild import rebuilt_ledger
 from executor_service.venue_clock import wall_clock_ms
 
 _RETRY_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -49,6 +51,15 @@ class WatchedAccount(Protocol):
     async def net_deposits(self, *, start_ms: int, end_ms: int, at_ms: int | None) -> Decimal:
         """Return deposits - withdrawals with `start_ms < time <= end_ms`."""
 
+    async def wallet_entries(self, *, start_ms: int, end_ms: int, at_ms: int | None) -> list[TransactionEntry]:
+        """Return what moved the wallet in [start_ms, end_ms], oldest first."""
+
+    async def open_orders(self, *, at_ms: int | None) -> list[OrderState]:
+        """Return the open orders of all symbols."""
+
+    async def cancel_order(self, *, symbol: str, order_id: str) -> bool:
+        """Cancel an order by the exchange's id; return False if it is not open (any more)."""
+
 
 class AccountKeeper:
     """Publishes the fills and snapshots of one account."""
@@ -67,13 +78,15 @@ class AccountKeeper:
         """Keep the account of this name; REST readings overlap by `overlap_ms`."""
         self._bus = bus
         self.name = name
-        self._exchange = exchange
+        self.exchange = exchange
         self._day_opens = day_opens
         self._session = session
         self._is_event_time = is_event_time
         self._overlap_ms = overlap_ms
         self._book = FillBook(Cursor(begins_ms=0, through_ms=0), overlap_ms=overlap_ms)
         self._turn = asyncio.Lock()
+        self.ledger = AccountLedger()
+        """The books of exactly the executions that were published."""
         self.changed = asyncio.Event()
         """Set after fills were published."""
 
@@ -87,7 +100,14 @@ class AccountKeeper:
         """
         value = await self._bus.read(ACCOUNT_BUCKET, self._cursor_key)
         if value is not None:
-            self._book = FillBook(Cursor.decode(value), overlap_ms=self._overlap_ms)
+            cursor = Cursor.decode(value)
+            self._book = FillBook(cursor, overlap_ms=self._overlap_ms)
+            if cursor.ledger is not None:
+                self.ledger = AccountLedger.of_values(cursor.ledger)
+            else:
+                self.ledger = await rebuilt_ledger(
+                    self._bus, self.name, self._day_opens, cursor, from_ms=self._book.read_from_ms
+                )
         elif not self._is_event_time:
             self._book.begin(wall_clock_ms())
             await self._save()
@@ -121,7 +141,7 @@ class AccountKeeper:
         async with self._turn:
             if self._book.is_new:
                 self._book.begin(until_ms)
-            executions = await self._exchange.executions(
+            executions = await self.exchange.executions(
                 start_ms=self._book.read_from_ms, end_ms=max(until_ms, self._book.read_from_ms), at_ms=at_ms
             )
             count = await self._publish(executions, "rest")
@@ -147,6 +167,7 @@ class AccountKeeper:
             fill = execution.to_fill(run_id=self._bus.run_id, account=self.name)
             await self._bus.publish_persistently(fill)
             self._book.published(execution)
+            self.ledger.apply(fill, execution.sequence)
             metrics.FILLS.labels(self.name, source).inc()
             get_logger().info(
                 "fill_published",
@@ -166,8 +187,13 @@ class AccountKeeper:
             self.changed.set()
         return len(new)
 
+    async def save(self) -> None:
+        """Write down how far the account is, its books included."""
+        async with self._turn:
+            await self._save()
+
     async def _save(self) -> None:
-        payload = self._book.cursor().encode()
+        payload = self._book.cursor(self.ledger.as_values()).encode()
         await insist(lambda: self._bus.write(ACCOUNT_BUCKET, self._cursor_key, payload))
 
     @property
@@ -176,7 +202,7 @@ class AccountKeeper:
 
     # -- snapshots -------------------------------------------------------------------------------------------------
 
-    async def open_day(self, day: date, now_ms: int, *, clock_sequence: int = 0) -> None:
+    async def open_day(self, day: date, now_ms: int) -> None:
         """Take the account at a day's open, once all executions before it are published.
 
         What was taken first counts, and is published again by whoever comes later.
@@ -184,7 +210,6 @@ class AccountKeeper:
         Args:
             day: The day that opens.
             now_ms: Venue time; in event mode everything is read as of it.
-            clock_sequence: Stream sequence of the clock message that says so; 0: it was not a message.
         """
         day_open = await insist(lambda: self._day_opens.read(self.name, day))
         if day_open is None:
@@ -192,13 +217,15 @@ class AccountKeeper:
             day_open = await insist(lambda: self._day_opens.create(self.name, taken))
         await self._bus.publish_persistently(day_open.snapshot(run_id=self._bus.run_id, account=self.name))
         metrics.DAY_OPENS.labels(self.name).inc()
-        if clock_sequence:
-            async with self._turn:
-                self._book.clock_sequence = max(self._book.clock_sequence, clock_sequence)
-                await self._save()
         get_logger().info(
             "day_opened", account=self.name, day=day.isoformat(), equity=day_open.equity, fills=day_open.fills_total
         )
+
+    async def clock_done(self, sequence: int) -> None:
+        """Take note that the clock message of this stream sequence is worked off: a restart reads on behind it."""
+        async with self._turn:
+            self._book.clock_sequence = max(self._book.clock_sequence, sequence)
+            await self._save()
 
     async def _insist(self, day: date, now_ms: int) -> DayOpen:
         failures = 0
@@ -213,8 +240,8 @@ class AccountKeeper:
     async def _read_day_open(self, day: date, now_ms: int) -> DayOpen:
         at_ms = now_ms if self._is_event_time else None
         await self.catch_up(until_ms=now_ms if self._is_event_time else wall_clock_ms(), at_ms=at_ms)
-        wallet = await self._exchange.wallet(at_ms=at_ms)
-        positions = await self._exchange.open_positions(at_ms=at_ms)
+        wallet = await self.exchange.wallet(at_ms=at_ms)
+        positions = await self.exchange.open_positions(at_ms=at_ms)
         taken_at_ms = now_ms if self._is_event_time else wallet.time_ms
         before = await insist(lambda: self._day_opens.latest_before(self.name, day))
         deposits = await self._deposits_since(before, taken_at_ms, at_ms)
@@ -235,13 +262,13 @@ class AccountKeeper:
     async def _deposits_since(self, before: DayOpen | None, until_ms: int, at_ms: int | None) -> Decimal:
         if before is None:
             return _ZERO
-        return await self._exchange.net_deposits(start_ms=before.taken_at_ms, end_ms=until_ms, at_ms=at_ms)
+        return await self.exchange.net_deposits(start_ms=before.taken_at_ms, end_ms=until_ms, at_ms=at_ms)
 
     async def publish_snapshot(self) -> None:
         """Publish the account as it is now, by the wall clock; a failure is logged, and the next one follows."""
         try:
-            wallet = await self._exchange.wallet(at_ms=None)
-            positions = await self._exchange.open_positions(at_ms=None)
+            wallet = await self.exchange.wallet(at_ms=None)
+            positions = await self.exchange.open_positions(at_ms=None)
             day = self._session.day_of(wallet.time_ms)
             opened = await insist(lambda: self._day_opens.read(self.name, day))
             deposits = await self._deposits_since(opened, wallet.time_ms, None)
@@ -270,7 +297,7 @@ class AccountKeeper:
         end_s = loop.time() + timeout_s
         while True:
             try:
-                if not await self._exchange.open_positions(at_ms=None):
+                if not await self.exchange.open_positions(at_ms=None):
                     return True
             except (ExchangeError, MalformedPayload) as error:
                 get_logger().warning("positions_not_read", account=self.name, reason=str(error))

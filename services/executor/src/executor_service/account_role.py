@@ -18,8 +18,11 @@ from executor_service.bus_patience import insist
 from executor_service.bybit_account import BybitAccount
 from executor_service.day_open_store import DayOpenStore
 from executor_service.drain import Drain
-from executor_service.preflight import Preflight
+from executor_service.fitness import fitness_of
+from executor_service.order_owners import OrderOwners
+from executor_service.reconciler import Reconciler, Terms
 from executor_service.settings import ExecutorSettings
+from executor_service.unordered_closer import UnorderedCloser
 from executor_service.venue_clock import wall_clock_ms
 
 PARTICIPANT = "account"
@@ -34,14 +37,20 @@ class AccountRole:
     """The accounts of one process, kept together."""
 
     def __init__(
-        self, settings: ExecutorSettings, service: Service, keepers: list[AccountKeeper], feeds: list[AccountFeed]
+        self,
+        settings: ExecutorSettings,
+        service: Service,
+        keepers: list[AccountKeeper],
+        feeds: list[AccountFeed],
+        reconcilers: list[Reconciler],
     ) -> None:
-        """Keep these accounts."""
+        """Keep these accounts; the three lists run in parallel."""
         self._settings = settings
         self._service = service
         self._session = settings.configuration().session.session()
         self._keepers = keepers
         self._feeds = feeds
+        self._reconcilers = reconcilers
         self._clocks: asyncio.Queue[tuple[Clock, int]] = asyncio.Queue()
         self._opening = asyncio.Lock()
         self._opened: date | None = None
@@ -74,12 +83,13 @@ class AccountRole:
 
     def _work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         work: list[tuple[str, Coroutine[Any, Any, None]]] = []
-        for keeper, feed in zip(self._keepers, self._feeds, strict=True):
+        for keeper, feed, reconciler in zip(self._keepers, self._feeds, self._reconcilers, strict=True):
             work += [(f"stream-{keeper.name}", feed.run()), (f"fills-{keeper.name}", feed.work())]
             if not self._settings.is_event_time:
                 work += [
                     (f"catch-up-{keeper.name}", self._catch_up(keeper, feed)),
                     (f"snapshots-{keeper.name}", self._snapshots(keeper)),
+                    (f"reconcile-{keeper.name}", self._reconcile(reconciler, feed)),
                 ]
         work.append(("clock", self._work_clocks()))
         if not self._settings.is_event_time:
@@ -109,13 +119,27 @@ class AccountRole:
                 await self._open_live(clock.day)
 
     async def _open_in_replay(self, clock: Clock, sequence: int) -> None:
-        """Open the day on every account, then report the window: the replay waits for it."""
+        """Open the day on every account, compare it with its books, then report the window: the replay waits for it.
+
+        A window that was reported is past: the exchange may be further on, so nothing is compared.
+        """
+        bus, key = self._service.bus, subjects.progress_key(self._service.bus.run_id, PARTICIPANT)
         async with asyncio.TaskGroup() as tasks:
             for keeper in self._keepers:
-                tasks.create_task(keeper.open_day(clock.day, clock.now_ms, clock_sequence=sequence))
-        key = subjects.progress_key(self._service.bus.run_id, PARTICIPANT)
-        window = str(clock.window).encode()
-        await insist(lambda: self._service.bus.write(subjects.CHECKPOINT_BUCKET, key, window))
+                tasks.create_task(keeper.open_day(clock.day, clock.now_ms))
+
+        async def is_past() -> bool:
+            reported = await insist(lambda: bus.read(subjects.CHECKPOINT_BUCKET, key))
+            return reported is not None and int(reported) >= clock.window
+
+        if not await is_past():
+            async with asyncio.TaskGroup() as tasks:
+                for reconciler in self._reconcilers:
+                    tasks.create_task(reconciler.reconcile(clock.now_ms, is_past=is_past))
+            window = str(clock.window).encode()
+            await insist(lambda: bus.write(subjects.CHECKPOINT_BUCKET, key, window))
+        for keeper in self._keepers:
+            await keeper.clock_done(sequence)
 
     async def _open_live(self, day: date) -> None:
         """Open the day once on every account, as soon as its positions are flat, or after a while anyway."""
@@ -154,6 +178,17 @@ class AccountRole:
             feed.gap.clear()
             await keeper.catch_up_now()
 
+    async def _reconcile(self, reconciler: Reconciler, feed: AccountFeed) -> None:
+        """Reconcile at the start, after each reconnection, so often, and when what was adopted is to be closed."""
+        while True:
+            feed.connected.clear()
+            await reconciler.reconcile()
+            waits_s = [self._settings.reconcile_interval_s, reconciler.seconds_to_exit()]
+            with suppress(TimeoutError):
+                await asyncio.wait_for(
+                    feed.connected.wait(), max(0.1, min(wait for wait in waits_s if wait is not None))
+                )
+
     async def _snapshots(self, keeper: AccountKeeper) -> None:
         while True:
             await keeper.publish_snapshot()
@@ -173,28 +208,46 @@ async def run_account_role(
     """Turn what happens on the accounts into fills and snapshots until the service stops.
 
     Raises:
-        PreflightError: If an account must not be traded as it is.
+        PreflightError: If the exchange refuses a key; in a replay, if an account must not be traded as it is.
         DependencyError: If the exchange is not reachable.
     """
     config = settings.configuration()
-    keepers, feeds = [], []
+    fitness = fitness_of(settings, service, clients, leverage=None)
+    await fitness.begin()
+    keepers, feeds, reconcilers = [], [], []
     for key in keys:
-        preflight = Preflight(
-            account=key.name,
-            symbols=config.portfolio.symbols,
-            leverage=None,
-            max_clock_skew_ms=None if settings.is_event_time else settings.max_clock_skew_ms,
-        )
-        await preflight.run(clients[key.name])
+        account = BybitAccount(clients[key.name])
         keeper = AccountKeeper(
             bus=service.bus,
             name=key.name,
-            exchange=BybitAccount(clients[key.name]),
+            exchange=account,
             day_opens=DayOpenStore(service.bus, drain),
             session=config.session.session(),
             is_event_time=settings.is_event_time,
             overlap_ms=round(settings.catch_up_overlap_s * 1000),
         )
         keepers.append(keeper)
+        reconcilers.append(_reconciler(settings, service, keeper, account))
         feeds.append(AccountFeed(keeper, key, settings.private_stream_url, service.health))
-    await AccountRole(settings, service, keepers, feeds).run()
+    async with fitness.watched():
+        await AccountRole(settings, service, keepers, feeds, reconcilers).run()
+
+
+def _reconciler(
+    settings: ExecutorSettings, service: Service, keeper: AccountKeeper, account: BybitAccount
+) -> Reconciler:
+    terms = Terms(
+        unordered=settings.unordered,
+        confirm_pause_s=settings.reconcile_confirm_s,
+        wallet_tolerance=settings.wallet_tolerance,
+        overlap_ms=round(settings.catch_up_overlap_s * 1000),
+        session=settings.configuration().session.session(),
+        is_event_time=settings.is_event_time,
+    )
+    return Reconciler(
+        bus=service.bus,
+        keeper=keeper,
+        owners=OrderOwners(service.bus, keeper.name),
+        closer=UnorderedCloser(bus=service.bus, account=keeper.name, exchange=account, settle_s=settings.settle_s),
+        terms=terms,
+    )

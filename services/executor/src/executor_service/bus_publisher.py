@@ -2,7 +2,6 @@
 
 from breakwater_core.events import Alert, OrderEvent
 from breakwater_runtime.bus import Bus
-from breakwater_runtime.logs import get_logger
 from executor_service import metrics
 
 
@@ -19,6 +18,5 @@ class BusPublisher:
         metrics.ORDERS.labels(event.status.value, event.leg.value).inc()
 
     async def alert(self, alert: Alert) -> None:
-        """Log an alert and publish it, again and again until it is stored: a person must hear of it."""
-        get_logger().warning("alert_raised", name=alert.name, summary=alert.summary, severity=alert.severity.value)
-        await self._bus.publish_persistently(alert)
+        """Log and publish an alert."""
+        await self._bus.alert(alert)

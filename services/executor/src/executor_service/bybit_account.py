@@ -5,7 +5,7 @@ from decimal import Decimal
 from breakwater_bybit.budget import Priority
 from breakwater_bybit.client import BybitClient
 from breakwater_bybit.errors import Rejected
-from breakwater_bybit.model import Execution, OrderState, PositionState, Wallet
+from breakwater_bybit.model import Execution, OrderState, PositionState, TransactionEntry, Wallet
 from breakwater_core.decimals import MONEY
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import OrderStatus, Side
@@ -95,6 +95,18 @@ class BybitAccount:
             return _ZERO
         entries = await self._client.transaction_log(start_ms=start_ms + 1, end_ms=end_ms, at_ms=at_ms)
         return sum((entry.change for entry in entries if entry.is_transfer), _ZERO)
+
+    async def wallet_entries(self, *, start_ms: int, end_ms: int, at_ms: int | None) -> list[TransactionEntry]:
+        """Return what moved the USDT wallet in [start_ms, end_ms], oldest first."""
+        return await self._client.transaction_log(start_ms=start_ms, end_ms=end_ms, at_ms=at_ms)
+
+    async def open_orders(self, *, at_ms: int | None) -> list[OrderState]:
+        """Return the open orders of all symbols."""
+        return await self._client.open_orders(at_ms=at_ms)
+
+    async def cancel_order(self, *, symbol: str, order_id: str) -> bool:
+        """Cancel an order by the exchange's id; return False if it is not open (any more)."""
+        return await self._client.cancel_order(symbol, order_id=order_id)
 
     async def executions(self, *, start_ms: int, end_ms: int, at_ms: int | None) -> list[Execution]:
         """Return the executions in [start_ms, end_ms], oldest first."""

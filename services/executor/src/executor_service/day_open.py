@@ -6,9 +6,10 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, Protocol
 
-from breakwater_core.decimals import MONEY, from_text, to_text
+from breakwater_core.decimals import from_text, to_text
 from breakwater_core.errors import InvariantError
 from breakwater_core.events import AccountSnapshot, Position, SnapshotKind
+from breakwater_core.performance import growth_and_peak
 
 _ONE = Decimal(1)
 
@@ -108,11 +109,13 @@ def growth_since(before: DayOpen | None, *, equity: Decimal, net_deposits: Decim
     """
     if before is None:
         return _ONE, _ONE
-    if before.equity <= 0:
-        return before.cumulative, before.peak
-    growth = MONEY.divide(MONEY.subtract(equity, net_deposits), before.equity)
-    cumulative = MONEY.multiply(before.cumulative, max(growth, Decimal(0)))
-    return cumulative, max(before.peak, cumulative)
+    return growth_and_peak(
+        equity=equity,
+        net_deposits=net_deposits,
+        equity_before=before.equity,
+        cumulative=before.cumulative,
+        peak=before.peak,
+    )
 
 
 class DayOpens(Protocol):

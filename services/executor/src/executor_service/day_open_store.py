@@ -72,13 +72,24 @@ class DayOpenStore:
             raise InvariantError(f"{ACCOUNT_BUCKET}/{key} was written and is gone; nobody may delete day opens")
         return found
 
+    async def first(self, account: str) -> DayOpen | None:
+        """Return the oldest day open of the account.
+
+        Raises:
+            BusError: If the bus does not answer.
+        """
+        days = await self._days(account)
+        return await self.read(account, min(days)) if days else None
+
     async def latest_before(self, account: str, day: date) -> DayOpen | None:
         """Return the newest day open of the account before a day.
 
         Raises:
             BusError: If the bus does not answer.
         """
-        prefix = day_open_key(self._bus.run_id, account, "")
-        days = [date.fromisoformat(key.removeprefix(prefix)) for key in await self._bus.keys(ACCOUNT_BUCKET, prefix)]
-        earlier = [known for known in days if known < day]
+        earlier = [known for known in await self._days(account) if known < day]
         return await self.read(account, max(earlier)) if earlier else None
+
+    async def _days(self, account: str) -> list[date]:
+        prefix = day_open_key(self._bus.run_id, account, "")
+        return [date.fromisoformat(key.removeprefix(prefix)) for key in await self._bus.keys(ACCOUNT_BUCKET, prefix)]

@@ -26,6 +26,14 @@ _RETRY_PAUSE_S = 0.25
 _ONE = Decimal(1)
 _ZERO = Decimal(0)
 
+Obstacle = Callable[[str], str | None]
+"""Tells why an account may not enter; None: it may."""
+
+
+def no_obstacle(_account: str) -> str | None:
+    """Return None: every account may enter."""
+    return None
+
 
 class _TooLate(Exception):
     """The entry's time ran out while something was awaited."""
@@ -46,9 +54,17 @@ class EntryCheck:
     """Decides about entries. Positions, equity and deposits are asked for only if a limit needs them."""
 
     def __init__(
-        self, *, risk: RiskSettings, control: ControlWatch, day_opens: DayOpens, clock: VenueClock, drain: Drain
+        self,
+        *,
+        risk: RiskSettings,
+        control: ControlWatch,
+        day_opens: DayOpens,
+        clock: VenueClock,
+        drain: Drain,
+        obstacle: Obstacle = no_obstacle,
     ) -> None:
-        """Check by these limits."""
+        """Check by these limits; `obstacle` tells why an account may not enter."""
+        self._obstacle = obstacle
         self._risk = risk
         self._control = control
         self._day_opens = day_opens
@@ -91,6 +107,8 @@ class EntryCheck:
         return without_order(intent, OrderStatus.EXPIRED, at_ms=at_ms, reason="expired", detail=detail)
 
     async def _decide(self, intent: Intent, account: TradingAccount) -> Approved | Refused:
+        if (reason := self._obstacle(intent.account)) is not None:
+            return Refused("preflight_failed", reason)
         first = check_entry(intent, _ZERO, self._state(intent), self._risk)
         if isinstance(first, Refused):
             return first

@@ -23,6 +23,7 @@ class Cursor:
         fills_total: Executions published in this run.
         clock_sequence: Stream sequence of the last clock message that was worked off.
         recent: Execution ids, with their times, that were published within the overlap before `through_ms` or later.
+        ledger: The account's books after exactly these executions, as JSON values; None: there are none yet.
     """
 
     begins_ms: int
@@ -30,6 +31,7 @@ class Cursor:
     fills_total: int = 0
     clock_sequence: int = 0
     recent: dict[str, int] = field(default_factory=dict)
+    ledger: dict[str, Any] | None = None
 
     def encode(self) -> bytes:
         """Return the cursor as JSON."""
@@ -39,6 +41,7 @@ class Cursor:
             "fills_total": self.fills_total,
             "clock_sequence": self.clock_sequence,
             "recent": self.recent,
+            "ledger": self.ledger,
         }
         return json.dumps(values, separators=(",", ":")).encode()
 
@@ -57,6 +60,7 @@ class Cursor:
                 fills_total=int(values["fills_total"]),
                 clock_sequence=int(values["clock_sequence"]),
                 recent={str(key): int(value) for key, value in values["recent"].items()},
+                ledger=values.get("ledger"),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvariantError(
@@ -120,6 +124,8 @@ class FillBook:
         from_ms = self.read_from_ms
         self._recent = {exec_id: at_ms for exec_id, at_ms in self._recent.items() if at_ms >= from_ms}
 
-    def cursor(self) -> Cursor:
-        """Return what to write down."""
-        return Cursor(self._begins_ms, self._through_ms, self.fills_total, self.clock_sequence, dict(self._recent))
+    def cursor(self, ledger: dict[str, Any] | None = None) -> Cursor:
+        """Return what to write down, with the books of this moment."""
+        return Cursor(
+            self._begins_ms, self._through_ms, self.fills_total, self.clock_sequence, dict(self._recent), ledger
+        )

@@ -8,6 +8,7 @@ from executor_service.account_feed import condition
 from executor_service.account_role import run_account_role
 from executor_service.drain import Drain
 from executor_service.exchange_clients import open_clients
+from executor_service.fitness import CONDITION
 from executor_service.order_role import run_order_role
 from executor_service.settings import ExecutorSettings, Role
 
@@ -17,7 +18,7 @@ async def run(settings: ExecutorSettings, stop: asyncio.Event) -> None:
 
     Raises:
         SettingsError: If the accounts cannot be read, or one that the configuration trades is missing.
-        PreflightError: If an account must not be traded as it is.
+        PreflightError: If the exchange refuses a key; in a replay, if an account must not be traded as it is.
         DependencyError: If the bus or the exchange is not reachable.
     """
     keys = settings.account_keys()
@@ -27,7 +28,7 @@ async def run(settings: ExecutorSettings, stop: asyncio.Event) -> None:
             raise SettingsError(
                 f"the configuration trades {', '.join(missing)}, but EXECUTOR_ACCOUNTS has no key of that name"
             )
-    conditions = ["exchange"]
+    conditions = ["exchange", CONDITION]
     if settings.role is Role.ACCOUNT:
         conditions += [condition(key.name) for key in keys]
     drain = Drain(stop)

@@ -44,3 +44,24 @@ PRIVATE_STREAM_DROPS = Counter(
 FRAMES = Counter("breakwater_executor_private_frames_total", "Frames of the private stream.", ["account", "topic"])
 EQUITY = Gauge("breakwater_executor_equity", "Equity as the exchange states it, quote currency.", ["account"])
 DAY_OPENS = Counter("breakwater_executor_day_opens_total", "Days opened with a snapshot.", ["account"])
+
+RECONCILIATIONS = Counter(
+    "breakwater_executor_reconciliations_total", "Comparisons of an account with its books.", ["account", "outcome"]
+)
+POSITION_DIFFERENCES = Gauge(
+    "breakwater_executor_position_differences", "Positions that are not the sum of their fills.", ["account"]
+)
+WALLET_DIFFERENCE = Gauge(
+    "breakwater_executor_wallet_difference", "Wallet less the sum of what moved it, quote currency.", ["account"]
+)
+UNORDERED_POSITIONS = Gauge(
+    "breakwater_executor_unordered_positions", "Positions with a part that no intent ordered.", ["account"]
+)
+UNORDERED_ORDERS = Counter(
+    "breakwater_executor_unordered_closings_total",
+    "Orders sent to close what nobody ordered, by kind of answer.",
+    ["account", "answer"],
+)
+PREFLIGHT_FAILURES = Gauge(
+    "breakwater_executor_preflight_failures", "Checks that keep an account from entering.", ["account"]
+)

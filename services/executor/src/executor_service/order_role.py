@@ -14,14 +14,14 @@ from executor_service.bybit_account import BybitAccount
 from executor_service.control_state import CONTROL_KEY, ControlWatch
 from executor_service.day_open_store import DayOpenStore
 from executor_service.drain import Drain
-from executor_service.entry_check import EntryCheck
+from executor_service.entry_check import EntryCheck, Obstacle, no_obstacle
 from executor_service.entry_run import EntryRun
 from executor_service.exit_schedule import ExitSchedule
+from executor_service.fitness import fitness_of
 from executor_service.intent_handler import IntentHandler
 from executor_service.intent_queues import IntentQueues
 from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
-from executor_service.preflight import Preflight
 from executor_service.record_store import RecordStore
 from executor_service.reduction_run import ReductionRun
 from executor_service.settings import ExecutorSettings
@@ -47,9 +47,15 @@ def patiences(settings: ExecutorSettings) -> tuple[Patience, Patience]:
 
 
 def build_handler(
-    settings: ExecutorSettings, bus: Bus, accounts: dict[str, BybitAccount], control: ControlWatch, drain: Drain
+    settings: ExecutorSettings,
+    bus: Bus,
+    accounts: dict[str, BybitAccount],
+    control: ControlWatch,
+    drain: Drain,
+    *,
+    obstacle: Obstacle = no_obstacle,
 ) -> IntentHandler:
-    """Return the handler of intents, with all that it needs."""
+    """Return the handler of intents, with all that it needs; `obstacle` tells why an account may not enter."""
     clock = VenueClock(settings.clock)
     publisher = BusPublisher(bus)
     slots = PrioritySlots(settings.concurrency)
@@ -76,6 +82,7 @@ def build_handler(
         day_opens=DayOpenStore(bus, drain),
         clock=clock,
         drain=drain,
+        obstacle=obstacle,
     )
     return IntentHandler(
         accounts=accounts,
@@ -93,20 +100,16 @@ async def run_order_role(
     """Turn intents into orders until the service stops, then drain.
 
     Raises:
-        PreflightError: If an account must not be traded as it is.
+        PreflightError: If the exchange refuses a key; in a replay, if an account must not be traded as it is.
         DependencyError: If the exchange is not reachable.
     """
     symbols = settings.configuration().portfolio.symbols
     accounts = {name: BybitAccount(client) for name, client in clients.items()}
-    for name, client in clients.items():
-        preflight = Preflight(
-            account=name,
-            symbols=symbols,
-            leverage=settings.margin_leverage,
-            max_clock_skew_ms=None if settings.is_event_time else settings.max_clock_skew_ms,
-        )
-        await preflight.run(client)
-        await accounts[name].load_instruments(symbols)
+    fitness = fitness_of(settings, service, clients, leverage=settings.margin_leverage)
+    await fitness.begin()
+    for name, account in accounts.items():
+        if fitness.obstacle(name) is None:
+            await account.load_instruments(symbols)
     control = ControlWatch()
     async with read_stream(
         service.bus,
@@ -117,9 +120,10 @@ async def run_order_role(
         handle=control.handle,
     ):
         await _begin_control(service, control)
-        handler = build_handler(settings, service.bus, accounts, control, drain)
+        handler = build_handler(settings, service.bus, accounts, control, drain, obstacle=fitness.obstacle)
         service.health.hold("exchange")
-        await _consume(settings, service, handler, drain)
+        async with fitness.watched():
+            await _consume(settings, service, handler, drain)
 
 
 async def _begin_control(service: Service, control: ControlWatch) -> None:

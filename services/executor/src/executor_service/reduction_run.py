@@ -8,6 +8,7 @@ from breakwater_bybit.fields import MalformedPayload
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import Alert, Intent, OrderStatus, Severity
 from breakwater_core.market import Instrument
+from breakwater_core.reduction import reducing_order, round_pause_s
 from breakwater_runtime.logs import get_logger
 from executor_service import metrics, order_life
 from executor_service.alarm import alarm_after, intent_alert
@@ -18,7 +19,6 @@ from executor_service.intent_work import IntentWork
 from executor_service.order_follower import Assignment, OrderFollower
 from executor_service.order_life import Ended, Lost, NeverPlaced
 from executor_service.outcomes import EXIT_LOST, of_lost, of_order, proven_flat, without_order
-from executor_service.reduction import reducing_order, round_pause_s
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import VenueClock
 

@@ -1,19 +1,17 @@
 """Environment of the executor; every name starts with `EXECUTOR_`."""
 
-import json
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from breakwater_core.errors import InvalidInputError
-from breakwater_core.identities import check_name
-from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.settings import ServiceSettings
-from executor_service.account_keys import AccountKey
+from executor_service.account_keys import AccountKey, keys_of_file, keys_of_text
+from executor_service.egress import check_networks
+from executor_service.unordered import Unordered
 from executor_service.venue_clock import ClockMode
 
 
@@ -63,6 +61,12 @@ class ExecutorSettings(ServiceSettings):
     """Wall clock: the exits of a day begin evenly over this time, at most over a quarter of the exit lead."""
     max_clock_skew_ms: int = Field(default=1000, ge=10, le=5000)
     """Largest difference between this machine's clock and the exchange's, milliseconds."""
+    egress_echo_url: str | None = Field(default=None, pattern="^https?://")
+    """Answers with the address that it is asked from, as plain text; absent: the address is not checked."""
+    expected_addresses: tuple[str, ...] = ()
+    """Addresses or networks that requests leave from, as a JSON list; each key's own list must cover them."""
+    preflight_retry_s: float = Field(default=60.0, ge=0.1, le=3600)
+    """An account whose checks failed is examined again so often; meanwhile it only exits."""
     catch_up_interval_s: float = Field(default=30.0, ge=1, le=3600)
     """Account role: executions are read over REST so often, besides each (re)connection."""
     catch_up_overlap_s: float = Field(default=600.0, ge=10, le=86_400)
@@ -72,11 +76,25 @@ class ExecutorSettings(ServiceSettings):
     day_open_wait_s: float = Field(default=60.0, ge=0, le=3600)
     """Account role, wall clock: how long a day's open waits for flat positions before it is taken anyway."""
 
+    reconcile_interval_s: float = Field(default=60.0, ge=0.1, le=3600)
+    """Account role, wall clock: orders, positions and wallet are compared with the books so often."""
+    reconcile_confirm_s: float = Field(default=5.0, ge=0, le=60)
+    """Account role, wall clock: a difference counts if it is the same after this."""
+    wallet_tolerance: Decimal = Field(default=Decimal(0), ge=0, le=1)
+    """Account role: wallets up to this far apart are equal, USDT."""
+    unordered: Unordered = Unordered.REPORT
+    """Account role: what is done with a position that nobody ordered: `report`, `adopt` or `close`."""
+
     @model_validator(mode="after")
     def _one_source_of_keys(self) -> Self:
         if (self.accounts is None) == (self.accounts_file is None):
             raise ValueError("set one of EXECUTOR_ACCOUNTS and EXECUTOR_ACCOUNTS_FILE")
         return self
+
+    @field_validator("expected_addresses")
+    @classmethod
+    def _are_networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
+        return check_networks(values)
 
     @property
     def is_event_time(self) -> bool:
@@ -89,28 +107,7 @@ class ExecutorSettings(ServiceSettings):
         Raises:
             SettingsError: If they cannot be read; the message holds no part of them.
         """
-        source = "EXECUTOR_ACCOUNTS"
-        text = "" if self.accounts is None else self.accounts.get_secret_value()
         if self.accounts_file is not None:
-            source = f"EXECUTOR_ACCOUNTS_FILE ({self.accounts_file})"
-            try:
-                text = self.accounts_file.read_text()
-            except OSError as error:
-                raise SettingsError(f"{source} cannot be read ({error.strerror}); check its path and rights") from error
-        try:
-            keys = tuple(
-                AccountKey(
-                    check_name("account name", row["name"]), SecretStr(row["api_key"]), SecretStr(row["api_secret"])
-                )
-                for row in json.loads(text)
-            )
-        except InvalidInputError as error:
-            raise SettingsError(f"{source}: {error}") from error
-        except (ValueError, KeyError, TypeError):  # the text of these errors may quote a secret
-            raise SettingsError(
-                f'{source} must be a JSON list such as [{{"name": "main", "api_key": "...", "api_secret": "..."}}]'
-            ) from None
-        names = [key.name for key in keys]
-        if not keys or len(set(names)) != len(names):
-            raise SettingsError(f"{source} must name at least one account, and each once; has {names}")
-        return keys
+            return keys_of_file(self.accounts_file, f"EXECUTOR_ACCOUNTS_FILE ({self.accounts_file})")
+        text = "" if self.accounts is None else self.accounts.get_secret_value()
+        return keys_of_text(text, "EXECUTOR_ACCOUNTS")

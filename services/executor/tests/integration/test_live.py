@@ -1,5 +1,6 @@
 """Both roles by the wall clock against a paper exchange in real time."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from types import SimpleNamespace
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from breakwater_core.events import AccountSnapshot, Fill, Leg, OrderEvent, OrderStatus, SnapshotKind
+from breakwater_core.events import AccountSnapshot, Alert, Fill, Leg, OrderEvent, OrderStatus, SnapshotKind
 from breakwater_runtime.bus import Bus
 from executor_service.venue_clock import ClockMode, wall_clock_ms
 from paper_exchange_service.engine.markets import Costs
@@ -86,3 +87,46 @@ async def test_fills_during_an_outage_of_the_stream_are_caught_up_over_rest(
         account = exchange.engine.accounts["main"]
         await log.until(lambda log: bool(closing(log)) and len(log.of(Fill)) == len(account.executions) > 0)
     assert closing(log)[0].status is OrderStatus.FILLED
+
+
+async def test_an_account_that_must_not_be_traded_only_exits_until_it_is_mended(
+    roles: SimpleNamespace, exchange: PaperExchange, desk: Any, log: Any, kit: SimpleNamespace
+) -> None:
+    wall = {"clock": ClockMode.WALL, "preflight_retry_s": 0.1}
+    account = exchange.engine.accounts["main"]
+
+    async def decide(leg: Leg, attempt: int) -> OrderEvent:
+        now_ms, told = wall_clock_ms(), len(closing(log))
+        price = exchange.engine.market("BTCUSDT").last_at(now_ms)
+        intent = kit.intent(
+            leg,
+            day=roles.SESSION.day_of(now_ms),
+            attempt=attempt,
+            trigger_time_ms=now_ms,
+            valid_until_ms=None if leg.reduces else now_ms + 10_000,
+            trigger_price=price,
+            target_price=price,
+        )
+        await desk.decide(intent)
+        await log.until(lambda log: len(closing(log)) == told + 1)
+        return closing(log)[-1]
+
+    async with roles.account(**wall):
+        await log.until(lambda log: any(s.kind is SnapshotKind.DAY_OPEN for s in log.of(AccountSnapshot)))
+        async with roles.order(**wall):
+            assert (await decide(Leg.ENTRY, 1)).status is OrderStatus.FILLED
+        account.margin_mode = "ISOLATED_MARGIN"
+        async with roles.order(**wall):
+            await log.until(lambda log: bool(log.of(Alert)))
+            refused = await decide(Leg.ENTRY, 2)
+            assert (refused.status, refused.reason) == (OrderStatus.REFUSED, "preflight_failed")
+            assert (await decide(Leg.EXIT, 1)).status is OrderStatus.FILLED
+            assert account.position("BTCUSDT", 0).size == 0
+            account.margin_mode = "REGULAR_MARGIN"
+            attempt = 3
+            async with asyncio.timeout(20):
+                while (again := await decide(Leg.ENTRY, attempt)).reason == "preflight_failed":
+                    attempt += 1
+            assert again.status is OrderStatus.FILLED
+    assert [alert.name for alert in log.of(Alert)] == ["preflight_failed"]
+    assert "cross margin" in log.of(Alert)[0].summary

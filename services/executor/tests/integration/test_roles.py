@@ -7,11 +7,12 @@ from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
-from breakwater_core.events import AccountSnapshot, Alert, Fill, Leg, OrderEvent, OrderStatus, SnapshotKind
+from breakwater_core.events import AccountSnapshot, Alert, Fill, Leg, OrderEvent, OrderStatus, Side, SnapshotKind
 from breakwater_core.identities import order_link_id
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.subjects import ACCOUNT_BUCKET, CONTROL_BUCKET, INTENTS_BUCKET, day_open_key
 from executor_service.day_open import DayOpen
+from paper_exchange_service.engine.orders import OrderRequest, OrderType, TimeInForce
 
 
 def closing(log: Any) -> list[OrderEvent]:
@@ -100,6 +101,23 @@ async def test_two_account_roles_publish_each_fill_and_day_once(
         await log.until(lambda log: len(log.of(AccountSnapshot)) == 2)
     assert len(log.of(Fill)) == 1
     assert len(log.of(AccountSnapshot)) == 2
+
+
+async def test_in_a_replay_what_nobody_ordered_is_told_of_at_the_days_boundary_and_left_alone(
+    roles: SimpleNamespace, exchange: Any, desk: Any, log: Any
+) -> None:
+    at_ms = roles.SESSION.day_start_ms(roles.DAY) + 3_600_000
+    request = OrderRequest("BTCUSDT", Side.BUY, OrderType.MARKET, Decimal(1), time_in_force=TimeInForce.IOC)
+    async with roles.account(unordered="close"):
+        await desk.open_day(roles.DAY, 0)
+        exchange.engine.execute(exchange.engine.place(books(exchange), request, at_ms), at_ms)
+        await desk.open_day(roles.DAY + timedelta(days=1), 1)
+        await log.until(lambda log: bool(log.of(Alert)))
+        await desk.open_day(roles.DAY + timedelta(days=2), 2)
+    (alert,) = log.of(Alert)
+    assert (alert.name, alert.facts["held"], alert.facts["outcome"]) == ("unordered_position", "1", "left alone")
+    assert alert.event_time_ms == roles.SESSION.day_start_ms(roles.DAY + timedelta(days=1))
+    assert len(books(exchange).orders) == 1
 
 
 async def test_deposits_are_told_apart_from_gains(

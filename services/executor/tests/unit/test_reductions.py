@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from breakwater_bybit import errors
 from breakwater_core.errors import TransientError
 from breakwater_core.events import Leg, OrderStatus, Side
+from breakwater_core.reduction import reducing_order, round_pause_s
 from executor_service.drain import Draining
 from executor_service.intent_record import IntentRecord
 from executor_service.order_life import Patience
-from executor_service.reduction import reducing_order, round_pause_s
 from executor_service.venue_clock import ClockMode, wall_clock_ms
 
 REDUCE_ONLY = errors.Rejected("current position is zero", reason=errors.RejectReason.REDUCE_ONLY, ret_code=110017)

@@ -23,7 +23,7 @@ from breakwater_bybit.streams import (
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import Alert, Severity
-from breakwater_core.market import Clock, ClockKind, TradeBatch
+from breakwater_core.market import Clock, ClockKind, DailyBar, TradeBatch
 from breakwater_runtime import subjects
 from breakwater_runtime.bus import BusError
 from breakwater_runtime.errors import DependencyError
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _CHANNEL = "publicTrade"
 _WARM_UP_MARGIN_DAYS = 2
 _FIRST_MEASUREMENTS = 3
+_DOUBT_INTERVAL_S = 1.0
 
 
 async def run_live(service: Service, settings: MarketDataSettings, config: BreakwaterConfig) -> None:
@@ -88,6 +89,8 @@ class LiveFeed:
         self._publisher = LivePublisher(service.bus)
         self._feeds = {symbol: SymbolFeed(symbol) for symbol in config.portfolio.symbols}
         self._heard_s = dict.fromkeys(self._feeds, time.monotonic())
+        self._traded_s = dict(self._heard_s)
+        self._quiet: set[str] = set()
         self._trades_total = 0
         self._dropped_total: dict[str, int] = {}
         self._incomplete = IncompleteDays(service.bus, self._session)
@@ -102,7 +105,7 @@ class LiveFeed:
         self._bars = LiveBars(
             client,
             self._session,
-            publish=self._publisher.put,
+            publish=self._publish_bar,
             has_gap=self._incomplete.holds,
             alert=self._alert,
             timeout_s=settings.candle_timeout_s,
@@ -198,7 +201,8 @@ class LiveFeed:
             return
         trades = decode_trade_frame(frame.payload)
         feed = self._feeds[trades.batch.symbol]
-        self._heard_s[feed.symbol] = time.monotonic()
+        self._heard_s[feed.symbol] = self._traded_s[feed.symbol] = time.monotonic()
+        self._quiet.discard(feed.symbol)
         if len(trades):
             TICK_LAG.observe(max(0.0, (self._clock.now_ms() - int(trades.batch.times_ms[0])) / 1000))
         batch = feed.received(trades)
@@ -240,6 +244,11 @@ class LiveFeed:
         if self._recording is not None:
             self._recording.add(batch)
 
+    def _publish_bar(self, bar: DailyBar) -> None:
+        self._publisher.put(bar)
+        if self._recording is not None:
+            self._recording.add_bar(bar)
+
     # Gaps
 
     def _gap_examined(self, filled: Filled) -> None:
@@ -247,6 +256,8 @@ class LiveFeed:
         self._suspected.discard(filled.symbol)
         if filled.unfilled is not None:
             self._pass(self._note_gap(filled.symbol, filled.unfilled))
+        if suspected and not filled.recovered and filled.unfilled is None:
+            self._note_quiet(filled.symbol)
         stale_ms = round(self._settings.stale_after_s * 1000 / 2)
         oldest_ms = filled.oldest_recovered_ms
         if suspected and oldest_ms is not None and self._clock.now_ms() - oldest_ms > stale_ms:
@@ -257,6 +268,19 @@ class LiveFeed:
                 "stream is connected anew",
             )
             self._pass(self._connect_anew())
+
+    def _note_quiet(self, symbol: str) -> None:
+        """Tell a person of a symbol that has not been traded for long, at the exchange either; once until it is."""
+        silent_s = time.monotonic() - self._traded_s[symbol]
+        if symbol in self._quiet or silent_s < self._settings.quiet_after_s:
+            return
+        self._quiet.add(symbol)
+        self._alert(
+            "symbol_not_trading",
+            symbol,
+            f"{symbol} has not been traded for {silent_s:.0f} s while others have, and the exchange has no newer "
+            "trades; is it suspended or delisted?",
+        )
 
     async def _connect_anew(self) -> None:
         for feed in self._feeds.values():
@@ -294,17 +318,29 @@ class LiveFeed:
 
     # The clock
 
-    async def _measure(self) -> None:
+    async def _measure(self) -> bool:
+        """Ask for the exchange's time; False if the answer is doubted."""
         sent_ms = self._clock.local_ms()
         server_ms = await self._client.server_time_ms()
-        self._clock.measured(sent_ms=sent_ms, received_ms=self._clock.local_ms(), server_ms=server_ms)
+        received_ms = self._clock.local_ms()
+        believed = self._clock.measured(sent_ms=sent_ms, received_ms=received_ms, server_ms=server_ms)
         CLOCK_OFFSET.set(self._clock.now_ms() / 1000 - time.time())
+        return believed
 
     async def _measure_repeatedly(self) -> None:
+        believed = True
         while True:
-            await asyncio.sleep(self._settings.clock_sync_interval_s)
+            interval_s = self._settings.clock_sync_interval_s
+            await asyncio.sleep(interval_s if believed else min(_DOUBT_INTERVAL_S, interval_s))
             try:
-                await self._measure()
+                was_believed, believed = believed, await self._measure()
+                if was_believed and not believed:
+                    self._alert(
+                        "clock_stepped",
+                        "",
+                        "the exchange's time does not agree with the time that has passed here; it is asked again, and "
+                        "believed once it has said the same several times",
+                    )
             except (ExchangeError, MalformedPayload) as error:
                 get_logger().warning("clock_not_measured", reason=str(error))
 

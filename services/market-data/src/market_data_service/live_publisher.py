@@ -1,15 +1,17 @@
 """Publishing live data: at once, in order, without waiting for each acknowledgement, and never without one."""
 
 import asyncio
+import hashlib
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import nats.errors
 import nats.js.errors
 from nats.js import api
 
-from breakwater_runtime import codec
+from breakwater_core.market import TradeBatch
+from breakwater_runtime import codec, subjects
 from breakwater_runtime.bus import Bus, BusError
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import PUBLISHED
@@ -21,6 +23,7 @@ MAX_OUTSTANDING = 50_000
 MAX_IN_FLIGHT = 2_000
 ACK_TIMEOUT_S = 3.0
 _LOOK_INTERVAL_S = 0.25
+_STREAM = subjects.MARKET_STREAM.name
 
 
 @dataclass(slots=True)
@@ -35,7 +38,8 @@ class LivePublisher:
     """Sends messages in the order in which they were put in.
 
     When an acknowledgement fails to come, or the connection was renewed, everything not acknowledged is sent again in
-    the same order; a message may then be stored twice, never not at all.
+    the same order. A batch of trades carries a message id made of what it says, so that within the bus's window for
+    repeats it is stored once, also if a second process publishes it; beyond that signal passes over older trades.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -59,6 +63,8 @@ class LivePublisher:
         if len(self._waiting) + len(self._in_flight) >= MAX_OUTSTANDING:
             raise BusError(f"the bus has not acknowledged {MAX_OUTSTANDING} messages; is NATS up?")
         encoded = codec.encode(event, self._bus.run_id)
+        if isinstance(event, TradeBatch):
+            encoded = replace(encoded, message_id=message_id_of(event))
         self._waiting.append((encoded, time.perf_counter() if received_s is None else received_s))
         self._idle.clear()
         self._wake.set()
@@ -105,11 +111,15 @@ class LivePublisher:
         now_s = time.perf_counter()
         while self._in_flight and self._in_flight[0].acknowledgement.done():
             sent = self._in_flight[0]
-            if sent.acknowledgement.cancelled() or (error := sent.acknowledgement.exception()) is not None:
+            error = None if sent.acknowledgement.cancelled() else sent.acknowledgement.exception()
+            if sent.acknowledgement.cancelled() or error is not None:
+                if isinstance(error, Exception):
+                    self._bus.note_refused(_STREAM, error)
                 get_logger().warning("publish_retried", subject=sent.message.subject, reason=str(error))
                 self._send_again()
                 break
             self._in_flight.popleft()
+            self._bus.watch.stored(sent.acknowledgement.result().stream)
             PUBLISHED.labels(sent.acknowledgement.result().stream).inc()
             PUBLISH_LAG.observe(now_s - sent.received_s)
         OUTSTANDING.set(len(self._in_flight) + len(self._waiting))
@@ -117,7 +127,10 @@ class LivePublisher:
             self._idle.set()
 
     def _is_overdue(self) -> bool:
-        return bool(self._in_flight) and time.perf_counter() - self._in_flight[0].sent_s > ACK_TIMEOUT_S
+        overdue = bool(self._in_flight) and time.perf_counter() - self._in_flight[0].sent_s > ACK_TIMEOUT_S
+        if overdue:
+            self._bus.note_refused(_STREAM, TimeoutError())
+        return overdue
 
     def _send_again(self) -> None:
         """Put everything unacknowledged back to the front, in order."""
@@ -125,3 +138,11 @@ class LivePublisher:
             sent = self._in_flight.pop()
             sent.acknowledgement.cancel()
             self._waiting.appendleft((sent.message, sent.received_s))
+
+
+def message_id_of(batch: TradeBatch) -> str:
+    """Return the message id of live trades: the same for the same trades, whoever publishes them."""
+    content = hashlib.sha256()
+    for column in (batch.times_ms, batch.prices, batch.sizes, batch.taker_sides):
+        content.update(column.tobytes())
+    return f"live/trades/{batch.symbol}/{int(batch.times_ms[0])}/{content.hexdigest()[:24]}"

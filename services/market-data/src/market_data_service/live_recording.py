@@ -1,12 +1,14 @@
-"""Recording the live feed: trades as published, and which time is covered without a gap."""
+"""Recording the live feed: trades and daily bars as published, and which time is covered without a gap."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from datetime import date
 from pathlib import Path
 
 from breakwater_core.errors import BreakwaterError
-from breakwater_core.market import TradeBatch
+from breakwater_core.market import BarState, DailyBar, TradeBatch
+from breakwater_recordings.day_openings import DayOpening, write_day_opening
 from breakwater_runtime.logs import get_logger
 from market_data_service.recorder import TradeRecorder, record_to
 from market_data_service.symbol_feed import SymbolFeed
@@ -17,8 +19,11 @@ _SAVE_INTERVAL_S = 1.0
 class LiveRecording:
     """Records until the disk fails; trading goes on without a recording."""
 
-    def __init__(self, recorder: TradeRecorder) -> None:
+    def __init__(self, recorder: TradeRecorder, directory: Path) -> None:
         self._recorder = recorder
+        self._directory = directory
+        self._closed: dict[str, dict[date, DailyBar]] = {}
+        self._opened: set[str] = set()
         self._covered_ms: dict[str, int] = {}
         self.failure: str | None = None
         """Why nothing is recorded any more."""
@@ -27,6 +32,21 @@ class LiveRecording:
         """Take in published trades."""
         if self.failure is None:
             self._recorder.add(batch)
+
+    def add_bar(self, bar: DailyBar) -> None:
+        """Take in a published bar; an OPEN one completes what is known of its symbol's day."""
+        if bar.state is BarState.CLOSED:
+            if bar.symbol in self._opened:  # the next day's turn: all bars of the warm-up come again
+                self._opened.discard(bar.symbol)
+                self._closed.pop(bar.symbol, None)
+            self._closed.setdefault(bar.symbol, {})[bar.day] = bar
+            return
+        self._opened.add(bar.symbol)
+        if self.failure is not None:
+            return
+        before = self._closed.get(bar.symbol, {})
+        opening = DayOpening(bar.day, (*(before[day] for day in sorted(before) if day < bar.day), bar))
+        self._recorder.later(lambda: write_day_opening(self._directory, opening))
 
     def cover(self, feeds: Iterable[SymbolFeed]) -> None:
         """State what is covered by now: of each symbol without a gap, up to the newest trade of any symbol.
@@ -71,4 +91,4 @@ async def record_live(directory: Path) -> AsyncIterator[LiveRecording]:
         InvalidInputError: If another process records there.
     """
     async with record_to(directory) as recorder:
-        yield LiveRecording(recorder)
+        yield LiveRecording(recorder, directory)

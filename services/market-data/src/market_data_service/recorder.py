@@ -26,6 +26,10 @@ class TradeRecorder:
         """State that nothing is missing of the symbol in [start_ms, end_ms), what was added before included."""
         self._waiting.append(lambda: self._writer.cover(symbol, start_ms, end_ms))
 
+    def later(self, write: Callable[[], None]) -> None:
+        """Have something else written to the folder, in the order of what was taken in."""
+        self._waiting.append(write)
+
     async def save(self, *, flush: bool = False) -> None:
         """Write what was taken in; with `flush` put it on the disk.
 

@@ -12,6 +12,7 @@ from breakwater_core.events import Alert, Severity
 from breakwater_core.market import ClockKind
 from breakwater_recordings.daily_bars import DailyBarBuilder, bars_before
 from breakwater_recordings.recording import Recording, Window
+from breakwater_recordings.selection import warm_up_days
 from breakwater_recordings.sources import open_recording
 from breakwater_runtime.bus import Bus, BusError
 from breakwater_runtime.logs import get_logger
@@ -27,7 +28,6 @@ from market_data_service.replay_player import ReplayPlayer
 from market_data_service.replay_script import ReplayScript
 from market_data_service.settings import MarketDataSettings
 
-_WARM_UP_MARGIN_DAYS = 2
 _RETRY_S = 0.5
 
 
@@ -149,7 +149,9 @@ class Replay:
                 raise InvariantError("a replay without windows")
             warm_up = []
             if published.clock is None:
-                warm_up = await asyncio.to_thread(bars_before, self._recording, plan.first_day, days=self._warm_up_days)
+                warm_up = await asyncio.to_thread(
+                    bars_before, self._recording, plan.first_day, days=warm_up_days(self._config.strategy)
+                )
             await player.carry_out(script.begin(current, warm_up))
             while current is not None:
                 ahead = await source.next()
@@ -201,11 +203,6 @@ class Replay:
         if self._settings.speed is not None:
             return span_of_speed(self._settings.speed)
         return self._recording.suggested_span_ms(plan.start_ms, plan.end_ms)
-
-    @property
-    def _warm_up_days(self) -> int:
-        strategy = self._config.strategy
-        return max(strategy.ma_window, strategy.noise_days or 0) + _WARM_UP_MARGIN_DAYS
 
     async def _record(self, window: Window) -> None:
         if self._recorder is None:

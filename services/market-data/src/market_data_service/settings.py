@@ -67,6 +67,8 @@ class MarketDataSettings(ServiceSettings):
     """Live: seconds between measurements of the exchange's time."""
     stale_after_s: float = Field(default=60.0, ge=0.1, le=3600)
     """Live: a symbol without a frame for this long, while others have some, is checked over REST."""
+    quiet_after_s: float = Field(default=600.0, gt=0, le=86_400)
+    """Live: a symbol that nobody has traded for so long, while others are, is an alert."""
     backfill_limit: int = Field(default=1000, ge=1, le=1000)
     """Live: trades asked for over REST to fill a gap."""
     backfill_timeout_s: float = Field(default=5.0, gt=0, le=60)

@@ -58,3 +58,20 @@ def test_the_error_never_exceeds_the_fastest_answer_while_clocks_run_alike(
         fastest_ms = min(fastest_ms, journey_s * 1000)
     hand.now_s += 100
     assert abs(clock.now_ms() - (clock.local_ms() + 7_000_000)) <= fastest_ms + 2
+
+
+@given(st.integers(-86_400_000, 86_400_000).filter(lambda step: abs(step) > 2_500))
+def test_one_answer_that_steps_is_not_believed_and_three_that_agree_are(step_ms: int) -> None:
+    hand = HandClock()
+    clock = VenueClock(hand)
+    begin_ms = 1_700_000_000_000
+    assert clock.measured(sent_ms=clock.local_ms(), received_ms=clock.local_ms(), server_ms=begin_ms)
+    assert not clock.measured(sent_ms=clock.local_ms(), received_ms=clock.local_ms(), server_ms=begin_ms + step_ms)
+    assert clock.now_ms() == begin_ms
+    assert clock.measured(sent_ms=clock.local_ms(), received_ms=clock.local_ms(), server_ms=begin_ms), "a slip"
+    believed = [
+        clock.measured(sent_ms=clock.local_ms(), received_ms=clock.local_ms(), server_ms=begin_ms + step_ms)
+        for _ in range(3)
+    ]
+    assert believed == [False, False, True]
+    assert clock.now_ms() == begin_ms + max(0, step_ms), "forwards it is followed, backwards it stands still"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from breakwater_core.events import Alert, DailyPerformance, Fill, OrderEvent
+from breakwater_core.events import Alert, DailyPerformance, DayParity, Fill, OrderEvent
 from notifier_service.message import Message, MessageLinks
 from notifier_service.notice import Lane, Notice
 from notifier_service.single_messages import single_message
@@ -18,6 +18,8 @@ def compose(notices: Sequence[Notice], run_id: str, links: MessageLinks) -> Mess
         case Lane.TRADING:
             return trading_summary([event for event in events if isinstance(event, OrderEvent | Fill)], run_id)
         case Lane.PERFORMANCE:
-            return performance_summary([event for event in events if isinstance(event, DailyPerformance)], run_id)
+            days = [event for event in events if isinstance(event, DailyPerformance)]
+            parities = [event for event in events if isinstance(event, DayParity)]
+            return performance_summary(days, parities, run_id)
         case Lane.ALERTS | Lane.CRITICAL:
             return alert_summary([event for event in events if isinstance(event, Alert)], run_id)

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from breakwater_runtime.bus import BusError
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.outages import OutageAlarm
+from breakwater_runtime.pulling import HeldMessage
 from notifier_service.claims import Claims
 from notifier_service.composition import compose
-from notifier_service.inbox import Arrival, HeldMessage
+from notifier_service.inbox import Arrival
 from notifier_service.message import Message, MessageLinks
 from notifier_service.metrics import GROUPED, POST_TIME, POSTED, POSTS
 from notifier_service.notice import Lane, Notice, notice_of
@@ -74,8 +76,9 @@ class Dispatcher:
         pace: Pace,
         timing: Timing,
         health: Health,
+        alarm: OutageAlarm,
     ) -> None:
-        """Post to `sink` what `queue` says is next; `health` learns whether that works."""
+        """Post to `sink` what `queue` says is next; `health` and `alarm` learn whether that works."""
         self._run_id = run_id
         self._queue = queue
         self._claims = claims
@@ -84,6 +87,7 @@ class Dispatcher:
         self._pace = pace
         self._timing = timing
         self._health = health
+        self._alarm = alarm
         self._held: dict[str, list[HeldMessage]] = {}
         self._parked: list[_Post] = []
         self._wake = asyncio.Event()
@@ -196,7 +200,7 @@ class Dispatcher:
             await self._conclude(post, Posted(), stop)
             return False
         if found is Lookup.AWAY:
-            self._park(post, NotPosted(lost.reason))
+            await self._park(post, NotPosted(lost.reason))
             return False
         if found is Lookup.IMPOSSIBLE and not lost.server_failed and not post.may_repeat:
             get_logger().error(
@@ -221,12 +225,12 @@ class Dispatcher:
             case NotPosted():
                 POSTS.labels("not_posted").inc()
                 post.lost = None
-                self._park(post, outcome)
+                await self._park(post, outcome)
                 await self._claims.fail(post.message_id)
             case Unanswered():
                 POSTS.labels("unanswered").inc()
                 post.lost = outcome
-                self._park(post, NotPosted(outcome.reason))
+                await self._park(post, NotPosted(outcome.reason))
             case Refused():
                 POSTS.labels("refused").inc()
                 get_logger().error("post_refused", reason=outcome.reason, text=post.message.text)
@@ -248,15 +252,15 @@ class Dispatcher:
     async def _check(self) -> None:
         outcome = await self._sink.check()
         if isinstance(outcome, NotPosted):
-            self._failed(outcome)
+            await self._failed(outcome)
         else:
             self._succeeded()
 
-    def _park(self, post: _Post, cause: NotPosted) -> None:
+    async def _park(self, post: _Post, cause: NotPosted) -> None:
         self._parked.insert(0 if post.critical else len(self._parked), post)
-        self._failed(cause)
+        await self._failed(cause)
 
-    def _failed(self, cause: NotPosted) -> None:
+    async def _failed(self, cause: NotPosted) -> None:
         delay_s = min(FIRST_RETRY_S * 2 ** min(self._failures, 16), self._pace.retry_max_s)
         if cause.retry_after_s is not None:
             delay_s = max(delay_s, cause.retry_after_s)
@@ -265,6 +269,7 @@ class Dispatcher:
         self._not_before_s = max(self._not_before_s, self._timing.now_s() + delay_s)
         if not cause.only_a_pause:
             self._health.fail(CONDITION, cause.reason)
+            await self._alarm.failed(f"no message can be posted: {cause.reason}")
         get_logger().warning("post_retried", reason=cause.reason, delay_s=delay_s, waiting=len(self._held))
 
     def _succeeded(self) -> None:
@@ -273,6 +278,7 @@ class Dispatcher:
         self._failures = 0
         self._checked = True
         self._health.hold(CONDITION)
+        self._alarm.recovered()
 
     async def _settle(self, notices: Sequence[Notice], outcome: str) -> None:
         """Be done with notices: their messages need not come again."""

@@ -7,9 +7,10 @@ from functools import partial
 
 from breakwater_core.market import LIVE_RUN_ID
 from breakwater_runtime.bus import Bus
-from breakwater_runtime.consumers import ConsumerSpecification
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.outages import OutageAlarm
+from breakwater_runtime.pulling import ConsumerSpecification
 from breakwater_runtime.service import open_service
 from breakwater_runtime.subjects import ALERT_STREAM, FILL_STREAM, ORDER_STREAM, PERFORMANCE_STREAM
 from notifier_service.claims import Claims
@@ -81,6 +82,7 @@ async def notify(
     """
     to_console = isinstance(sink, ConsoleSink)
     rule = None if to_console else GroupingRule(after=settings.group_after, window_s=settings.group_window_s)
+    timing = timing or WallTiming()
     dispatcher = Dispatcher(
         run_id=bus.run_id,
         queue=NoticeQueue(rule),
@@ -92,8 +94,16 @@ async def notify(
             retry_max_s=settings.retry_max_s,
             oldest_s=settings.oldest_h * 3600,
         ),
-        timing=timing or WallTiming(),
+        timing=timing,
         health=health,
+        alarm=OutageAlarm(
+            bus.alert,
+            name="slack_away",
+            service=NAME,
+            run_id=bus.run_id,
+            after_s=settings.slack_alert_s,
+            now_s=timing.now_s,
+        ),
     )
     inboxes = tuple(_inboxes(bus, settings, dispatcher.receive))
     try:

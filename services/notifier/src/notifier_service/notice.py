@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from breakwater_core.decimals import to_text
-from breakwater_core.events import Alert, DailyPerformance, Fill, OrderEvent, OrderStatus, Severity
+from breakwater_core.events import Alert, DailyPerformance, DayParity, Fill, OrderEvent, OrderStatus, Severity
 
-NoticeEvent = OrderEvent | Fill | DailyPerformance | Alert
+NoticeEvent = OrderEvent | Fill | DailyPerformance | DayParity | Alert
 
 FINAL_STATUSES = frozenset(
     {
@@ -77,6 +77,9 @@ def notice_of(event: object, run_id: str) -> Notice | None:
             return Notice(f"{run_id}/fill/{event.exec_id}", NoticeKind.FILL, Lane.TRADING, event)
         case DailyPerformance():
             identity = f"{run_id}/performance/{event.account}/{event.day}"
+            return Notice(identity, NoticeKind.PERFORMANCE, Lane.PERFORMANCE, event)
+        case DayParity():
+            identity = f"{run_id}/parity/{event.account}/{event.day}"
             return Notice(identity, NoticeKind.PERFORMANCE, Lane.PERFORMANCE, event)
         case Alert():
             lane = Lane.CRITICAL if event.severity is Severity.CRITICAL else Lane.ALERTS

@@ -43,6 +43,8 @@ class NotifierSettings(ServiceSettings):
     """Seconds within which Slack must answer."""
     retry_max_s: float = Field(default=30.0, ge=1, le=600)
     """Longest pause, in seconds, before a post that failed is tried again; Slack's Retry-After may ask for more."""
+    slack_alert_s: float = Field(default=120.0, ge=0, le=3600)
+    """Seconds after which posts that fail are an alert, which others than Slack show."""
     oldest_h: float = Field(default=72.0, gt=0, le=LARGEST_AGE_H)
     """Hours after which an event that could not be told is passed over."""
     max_held: int = Field(default=1000, ge=10, le=10_000)

@@ -1,12 +1,22 @@
-"""The message that tells of one event: an order's end, a fill, a day's performance, an alert."""
+"""The message that tells of one event: an order's end, a fill, a day's performance or parity, an alert."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import singledispatch
 
 from slack_sdk.models.blocks import Block
 
-from breakwater_core.decimals import to_text
-from breakwater_core.events import Alert, DailyPerformance, Fill, FillKind, OrderEvent, Severity
+from breakwater_core.decimals import MONEY, to_text
+from breakwater_core.events import (
+    Alert,
+    DailyPerformance,
+    DayDifference,
+    DayParity,
+    Fill,
+    FillKind,
+    OrderEvent,
+    Severity,
+)
 from notifier_service import markup
 from notifier_service.message import (
     Message,
@@ -17,11 +27,16 @@ from notifier_service.message import (
     money,
     percent,
     prefix_of,
+    preformatted,
     section,
 )
 
 _SIGNS = {Severity.INFO: ":information_source:", Severity.WARNING: ":warning:", Severity.CRITICAL: ":rotating_light:"}
 _FACTS_SHOWN = 10
+_LEADING_SHOWN = 5
+_DIFFERENCES_SHOWN = 20
+_DIFFERENCE_LIMIT = 110
+_SHOWN_BPS = Decimal("0.1")
 LATEST_MS = 253_402_300_799_000
 """The last second of the year 9999, milliseconds since 1970-01-01T00:00Z."""
 
@@ -113,6 +128,66 @@ def _(event: DailyPerformance, run_id: str, _links: MessageLinks) -> Message:
         f"equity {values['Equity']}"
     )
     return Message(markup.one_line(text), (header(title), fields(values)))
+
+
+@single_message.register
+def _(event: DayParity, run_id: str, _links: MessageLinks) -> Message:
+    title = f"{prefix_of(run_id)}Parity of {event.account} on {event.day}"
+    line = parity_line(event)
+    blocks: list[Block] = [header(title), section(line)]
+    rows = [_difference_row(difference) for difference in event.differences]
+    if rows:
+        text, shown = markup.code_block(rows[:_DIFFERENCES_SHOWN], row_limit=_DIFFERENCE_LIMIT)
+        blocks.append(preformatted(text))
+        if event.differences_total > shown:
+            blocks.append(context(f"and {event.differences_total - shown} more"))
+    return Message(markup.one_line(f"{prefix_of(run_id)}{line}"), tuple(blocks))
+
+
+def parity_line(event: DayParity) -> str:
+    """Return what the comparison of a day with its backtest found, on one line.
+
+    Of each order the costliest difference is named; figures of the day follow from the orders and are left out, unless
+    they are all there is.
+    """
+    title = f"parity {event.day} {event.account}:"
+    if not event.comparable:
+        return markup.one_line(f"{title} not comparable: {event.reason}")
+    found = f"{event.orders_equal} order{'' if event.orders_equal == 1 else 's'} equal"
+    if event.orders_different:
+        found += f", {event.orders_different} differ{'s' if event.orders_different == 1 else ''}"
+    named = _leading(event.differences)
+    if named:
+        found += f": {', '.join(named[:_LEADING_SHOWN])}"
+        left = len(named) - _LEADING_SHOWN
+        found += f" and {left} more" if left > 0 else ""
+    return markup.one_line(f"{title} {found}; total {to_text(event.total_bps)} bps")
+
+
+def _leading(differences: tuple[DayDifference, ...]) -> list[str]:
+    costliest: dict[str, DayDifference] = {}
+    for difference in differences:
+        known = costliest.get(difference.subject)
+        if difference.subject and (known is None or _weight(difference) > _weight(known)):
+            costliest[difference.subject] = difference
+    chosen = costliest.values() if costliest else differences
+    return [_difference_text(difference) for difference in chosen]
+
+
+def _weight(difference: DayDifference) -> Decimal:
+    return Decimal(0) if difference.cost_bps is None else abs(difference.cost_bps)
+
+
+def _difference_text(difference: DayDifference) -> str:
+    cost = "" if not difference.cost_bps else f" {to_text(difference.cost_bps.quantize(_SHOWN_BPS, context=MONEY))} bps"
+    reason = difference.field if difference.cause == "day" else difference.cause
+    return f"{difference.subject} {reason}{cost}".strip()
+
+
+def _difference_row(difference: DayDifference) -> str:
+    cost = "" if difference.cost_bps is None else f"{to_text(difference.cost_bps)} bps"
+    values = f"{difference.expected or '-'} -> {difference.actual or '-'}"
+    return f"{difference.subject:<22} {difference.cause:<13} {difference.field:<14} {values}  {cost}".rstrip()
 
 
 @single_message.register

@@ -8,10 +8,10 @@ from decimal import Decimal
 from slack_sdk.models.blocks import Block
 
 from breakwater_core.decimals import to_text
-from breakwater_core.events import Alert, DailyPerformance, Fill, FillKind, OrderEvent, Side
+from breakwater_core.events import Alert, DailyPerformance, DayParity, Fill, FillKind, OrderEvent, Side
 from notifier_service import markup
 from notifier_service.message import Message, context, header, money, percent, prefix_of, preformatted, section
-from notifier_service.single_messages import LATEST_MS, time_text
+from notifier_service.single_messages import LATEST_MS, parity_line, time_text
 
 ROWS_SHOWN = 10
 ROW_LIMIT = 110
@@ -90,8 +90,12 @@ def alert_summary(alerts: Sequence[Alert], run_id: str) -> Message:
     return Message(_clipped_list(title, counts), tuple(blocks))
 
 
-def performance_summary(days: Sequence[DailyPerformance], run_id: str) -> Message:
-    """Return one message with the newest of the days, and the number of the rest."""
+def performance_summary(days: Sequence[DailyPerformance], parities: Sequence[DayParity], run_id: str) -> Message:
+    """Return one message with the newest of the days and their comparisons, and the number of the rest."""
+    lines = [parity_line(parity) for parity in sorted(parities, key=lambda row: (row.day, row.account), reverse=True)]
+    if not days:
+        title = f"{prefix_of(run_id)}Parity of {_counted(len(lines), 'day')}"
+        return Message(_clipped_list(title, lines), (header(title), *_table(lines)))
     newest = sorted(days, key=lambda row: (row.day, row.account), reverse=True)
     last = newest[0]
     title = f"{prefix_of(run_id)}Performance of {_counted(len(days), 'day')} until {last.day}"
@@ -105,7 +109,8 @@ def performance_summary(days: Sequence[DailyPerformance], run_id: str) -> Messag
         f"drawdown {percent(row.drawdown):>8} {money(row.equity):>20}"
         for row in newest
     ]
-    return Message(markup.one_line(f"{title}: {standing}"), (header(title), section(standing), *_table(rows)))
+    text = markup.one_line("; ".join([f"{title}: {standing}", *lines[:ROWS_SHOWN]]))
+    return Message(text, (header(title), section(standing), *_table(rows), *(_table(lines) if lines else ())))
 
 
 def _trading_row(event: OrderEvent | Fill) -> str:

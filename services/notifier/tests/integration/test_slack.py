@@ -1,5 +1,6 @@
 """The notifier against a real NATS server and a stand-in of Slack that answers over real HTTP."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
@@ -234,3 +235,21 @@ async def test_an_event_older_than_the_limit_is_passed_over(
     async with notifiers.run(oldest_h=1e-9):
         await settled("FILL", "notifier-fill")
     assert slack.attempts == []
+
+
+async def test_slack_that_is_away_for_long_is_an_alert_that_slack_tells_once_it_is_back(
+    virtual_notifiers: Any, bus: Bus, slack: Any, events: Any, settled: Any
+) -> None:
+    await slack.stop()
+    async with virtual_notifiers.run(slack_alert_s=300) as running:
+        await bus.publish(events.fill())
+        await running.until(lambda: CONDITION in running.health.faults)
+        async with asyncio.timeout(20):
+            while not (await bus.api("STREAM.INFO.ALERT"))["state"]["messages"]:
+                await asyncio.sleep(0.01)
+        await slack.start()
+        await slack.until(lambda: any("slack_away" in text for text in slack.texts))
+        await settled("FILL", "notifier-fill")
+        await settled("ALERT", "notifier-alert-critical")
+    assert sum("slack_away" in text for text in slack.texts) == 1
+    assert count_of("fill", slack.texts) == 1

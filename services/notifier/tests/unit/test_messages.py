@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from breakwater_core.events import Alert, FillKind, OrderStatus, Severity, Side
+from breakwater_core.events import Alert, DayDifference, FillKind, OrderStatus, Severity, Side
 from notifier_service.composition import compose
 from notifier_service.message import Message, MessageLinks
 from notifier_service.notice import Notice, notice_of
@@ -79,7 +79,41 @@ def test_an_alert_names_its_severity_and_its_runbook_entry(events: Any, runbook:
     assert expected in shown(message)
 
 
-@pytest.mark.parametrize("name", ["fill", "order", "performance", "alert"])
+def test_parity_is_one_line_that_names_of_each_order_the_costliest_difference(events: Any) -> None:
+    message = told(events.parity())
+    assert message.text == (
+        "parity 2024-03-01 main: 8 orders equal, 1 differs: BTCUSDT entry slippage 1.2 bps; total 0.4 bps"
+    )
+    assert "100 -&gt; 100.012" in shown(message)
+    assert "equity" in shown(message)
+
+
+def test_a_day_that_equals_its_backtest_is_told_too(events: Any) -> None:
+    equal = events.parity(orders_different=0, differences=(), differences_total=0, total_bps=Decimal(0))
+    assert told(equal).text == "parity 2024-03-01 main: 8 orders equal; total 0 bps"
+
+
+def test_a_day_of_which_only_the_result_differs_says_which_figures(events: Any) -> None:
+    only_the_day = events.parity(orders_different=0, differences=events.parity().differences[2:])
+    assert told(only_the_day).text == "parity 2024-03-01 main: 8 orders equal: equity; total 0.4 bps"
+
+
+def test_a_day_that_cannot_be_compared_says_why(events: Any) -> None:
+    reason = "gap in BTCUSDT from 2024-03-01 10:00:00 UTC to 2024-03-01 10:05:12 UTC"
+    gap = events.parity(comparable=False, reason=reason, differences=())
+    assert told(gap).text == f"parity 2024-03-01 main: not comparable: {reason}"
+
+
+def test_parity_in_a_storm_stands_beside_the_days(events: Any) -> None:
+    text = told(events.performance(0), events.performance(1), events.parity(0), events.parity(1)).text
+    assert "Performance of 2 days" in text
+    assert "parity 2024-03-02 main: 8 orders equal" in text
+    alone = told(events.parity(0), events.parity(1))
+    assert alone.text.startswith("Parity of 2 days: parity 2024-03-02 main")
+    as_sent(alone)
+
+
+@pytest.mark.parametrize("name", ["fill", "order", "performance", "parity", "alert"])
 def test_messages_of_a_replay_begin_with_its_run(events: Any, name: str) -> None:
     assert told(getattr(events, name)(), run_id="replay-1").text.startswith("[replay-1] ")
 
@@ -147,7 +181,18 @@ def test_slack_takes_whatever_the_events_say(
             events.order(n, symbol=text, reason=text, detail=text, order_link_id=text, event_time_ms=time_ms)
             for n in range(count)
         ],
-        [events.performance(n, account=text, equity=value, ror=value, net_deposits=value) for n in range(count)],
+        [events.performance(n, account=text, equity=value, ror=value, net_deposits=value) for n in range(count)]
+        + [
+            events.parity(
+                n,
+                account=text,
+                reason=text,
+                comparable=bool(n % 2),
+                total_bps=value,
+                differences=(DayDifference(text, text, text, text, text, value),) * (n % 60),
+            )
+            for n in range(count)
+        ],
         [
             events.alert(
                 n, severity=severity, name=text, summary=text, service=text, facts=dict.fromkeys(text[:20], text)

@@ -36,6 +36,9 @@ def test_different_events_have_different_identities(events: Any) -> None:
         events.performance(0),
         events.performance(1),
         events.performance(0, account="other"),
+        events.parity(0),
+        events.parity(1),
+        events.parity(0, account="other"),
         events.alert(1),
         events.alert(2),
     ]

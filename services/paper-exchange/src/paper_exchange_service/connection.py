@@ -31,6 +31,7 @@ class Connection:
         """
         self.id = uuid.uuid4().hex[:20] + "-" + uuid.uuid4().hex[:5]
         self.address = socket.client.host if socket.client else ""
+        self.account = ""
         self.topics: set[str] = set()
         self._socket = socket
         self._frames: asyncio.Queue[str | None] = asyncio.Queue(queue_frames)
@@ -50,14 +51,19 @@ class Connection:
         except asyncio.QueueFull:
             self._closing = True
             _log.warning("slow_consumer_closed", connection=self.id, topics=sorted(self.topics)[:5])
-            while not self._frames.empty():
-                self._frames.get_nowait()
-            self._frames.put_nowait(None)
+            self._end()
 
-    def reply(self, frame: dict[str, Any]) -> None:
-        """Queue the answer to a client's frame, not sooner than a real network would bring it."""
-        if self._reply_delay_s > 0:
-            asyncio.get_running_loop().call_later(self._reply_delay_s, self.send, frame)
+    def drop(self) -> None:
+        """Close the connection at once; what waits for the client is lost."""
+        if not self._closing:
+            self._closing = True
+            self._end()
+
+    def reply(self, frame: dict[str, Any], *, delay_s: float = 0.0) -> None:
+        """Queue the answer to a client's frame, not sooner than a real network brings it, and later by the delay."""
+        delay_s += self._reply_delay_s
+        if delay_s > 0:
+            asyncio.get_running_loop().call_later(delay_s, self.send, frame)
         else:
             self.send(frame)
 
@@ -102,6 +108,11 @@ class Connection:
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | RuntimeError | OSError):
                 raise result
+
+    def _end(self) -> None:
+        while not self._frames.empty():
+            self._frames.get_nowait()
+        self._frames.put_nowait(None)
 
     def _finish(self) -> None:
         if not self._closing:

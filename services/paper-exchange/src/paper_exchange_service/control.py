@@ -1,4 +1,4 @@
-"""The paper exchange's own interface under `/paper/`, which is not Bybit's: deposits, and the exchange's books."""
+"""The paper exchange's own interface under `/paper/`, which is not Bybit's: deposits, faults, the exchange's books."""
 
 from decimal import Decimal
 from typing import Any
@@ -19,18 +19,25 @@ from paper_exchange_service.api.rows import (
 )
 from paper_exchange_service.engine.accounts import Account
 from paper_exchange_service.engine.engine import Engine
+from paper_exchange_service.fault_layer import FaultLayer
+from paper_exchange_service.fault_rules import NO_RULES, parse_rules
 from paper_exchange_service.private_feed import PrivateFeed
 from paper_exchange_service.rate_limits import RateLimits
+from paper_exchange_service.sockets import SOCKET_KINDS, Sockets
 from paper_exchange_service.venue import Venue
 
 
 class Control:
     """Handlers of the control interface."""
 
-    def __init__(self, venue: Venue, limits: RateLimits, private: PrivateFeed) -> None:
+    def __init__(
+        self, venue: Venue, limits: RateLimits, private: PrivateFeed, faults: FaultLayer, sockets: Sockets
+    ) -> None:
         self._venue = venue
         self._limits = limits
         self._private = private
+        self._faults = faults
+        self._sockets = sockets
 
     @property
     def routes(self) -> list[Route]:
@@ -38,6 +45,10 @@ class Control:
         return [
             Route("/paper/deposit", self.deposit, methods=["POST"]),
             Route("/paper/books", self.books, methods=["GET"]),
+            Route("/paper/faults", self.faults, methods=["GET"]),
+            Route("/paper/faults", self.set_faults, methods=["PUT"]),
+            Route("/paper/faults", self.clear_faults, methods=["DELETE"]),
+            Route("/paper/drop", self.drop, methods=["POST"]),
             Route("/paper/health", self.health, methods=["GET"]),
         ]
 
@@ -62,7 +73,39 @@ class Control:
         """
         given = request.query_params.get("at_ms", "")
         at_ms = int(given) if given.isdigit() else self._venue.now_ms()
-        return _json(books(self._venue.engine, self._limits, at_ms))
+        return _json(books(self._venue.engine, self._limits, self._faults, at_ms))
+
+    async def faults(self, _request: Request) -> Response:
+        """GET /paper/faults: the rules with their hits, and the hits by kind."""
+        return _json(self._faults.state())
+
+    async def set_faults(self, request: Request) -> Response:
+        """PUT /paper/faults `{"seed": 7, "rules": [...]}`: replaces the rules; if one is wrong: 400, no change."""
+        try:
+            rules = parse_rules(await request.body(), self._venue.now_ms())
+        except InvalidInputError as error:
+            return _json({"error": str(error)}, status=400)
+        self._faults.set_rules(rules)
+        return _json(self._faults.state())
+
+    async def clear_faults(self, _request: Request) -> Response:
+        """DELETE /paper/faults: everything works again; answers what the rules have hit."""
+        state = self._faults.state()
+        self._faults.set_rules(NO_RULES)
+        return _json(state)
+
+    async def drop(self, request: Request) -> Response:
+        """POST /paper/drop `{"socket": "private", "account": "main"}`: closes sockets now; `account` may be absent."""
+        try:
+            values = orjson.loads(await request.body())
+            kind, account = values["socket"], str(values.get("account") or "")
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            kind, account = None, ""
+        if kind not in SOCKET_KINDS:
+            return _json({"error": f"socket: must be one of {', '.join(SOCKET_KINDS)}"}, status=400)
+        if account and account not in self._venue.engine.accounts:
+            return _json({"error": f"account: must be one of {', '.join(sorted(self._venue.engine.accounts))}"}, 400)
+        return _json({"socket": kind, "dropped": self._sockets.drop(kind, account)})
 
     async def health(self, _request: Request) -> Response:
         """GET /paper/health: how far prices reach, and which private topics each account reads."""
@@ -77,12 +120,17 @@ class Control:
         )
 
 
-def books(engine: Engine, limits: RateLimits, at_ms: int) -> dict[str, Any]:
-    """Return the exchange's own books: the same whatever the order in which requests of different symbols arrived."""
+def books(engine: Engine, limits: RateLimits, faults: FaultLayer, at_ms: int) -> dict[str, Any]:
+    """Return the exchange's own books: the same whatever the order in which requests of different symbols arrived.
+
+    Only `request_rates`, how close clients came to the limits, is in wall-clock time.
+    """
     return {
         "accounts": {name: account_books(engine, account, at_ms) for name, account in sorted(engine.accounts.items())},
         "limit_breaches": dict(sorted(limits.breaches.items())),
         "address_limit_breaches": limits.address_breaches,
+        "injected": dict(sorted(faults.injected.items())),
+        "request_rates": limits.usage({account.uid: name for name, account in engine.accounts.items()}),
     }
 
 
@@ -113,5 +161,5 @@ def account_books(engine: Engine, account: Account, at_ms: int) -> dict[str, Any
     }
 
 
-def _json(values: dict[str, Any], *, status: int = 200) -> Response:
+def _json(values: dict[str, Any], status: int = 200) -> Response:
     return Response(orjson.dumps(values), status_code=status, media_type="application/json")

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from paper_exchange_service.api.account_endpoints import ACCOUNT_ENDPOINTS
-from paper_exchange_service.api.call import Answer, Call, Endpoint, Settles
+from paper_exchange_service.api.call import Answer, Call, Endpoint, Settles, Waits
 from paper_exchange_service.api.market_endpoints import MARKET_ENDPOINTS
 from paper_exchange_service.api.order_endpoints import ORDER_ENDPOINTS
 from paper_exchange_service.engine.accounts import Account
 from paper_exchange_service.engine.refusal import Refusal
+from paper_exchange_service.fault_layer import FaultLayer, request_subject
+from paper_exchange_service.faults import CodeAnswer, Verdict
 from paper_exchange_service.rate_limits import Allowance, RateLimits
 from paper_exchange_service.venue import Venue, wall_clock_ms
 
@@ -57,9 +59,10 @@ class Reply:
 class Gateway:
     """Checks requests and has the endpoints answer them."""
 
-    def __init__(self, venue: Venue, limits: RateLimits) -> None:
+    def __init__(self, venue: Venue, limits: RateLimits, faults: FaultLayer) -> None:
         self.venue = venue
         self.limits = limits
+        self.faults = faults
 
     def authenticate(self, signed: Signed, payload: bytes, address: str) -> tuple[Account, int]:
         """Return the account behind a signature and the stamp of the request.
@@ -87,7 +90,7 @@ class Gateway:
         Raises:
             Refusal: If it is no number, or too far from the venue's time.
         """
-        now_ms = self.venue.now_ms()
+        now_ms = self.venue.server_ms()
         try:
             stamp_ms, window_ms = int(timestamp), int(window)
         except ValueError as error:
@@ -114,6 +117,36 @@ class Gateway:
         if (endpoint.changes and key.read_only) or (endpoint.needs and endpoint.needs not in key.permissions):
             raise Refusal(10005, "Permission denied, please check your API key permissions.")
 
+    def judge(
+        self,
+        route: tuple[str, str],
+        params: Mapping[str, Any],
+        account: Account | None,
+        address: str,
+        stamp_ms: int | None,
+    ) -> Verdict:
+        """Return what becomes of a request: whether it is handled, and what is answered.
+
+        Args:
+            route: Method and path of an endpoint.
+            params: Its parameters.
+            account: Who asks; None: nobody who is known.
+            address: Where it comes from.
+            stamp_ms: The request's own stamp; None: it has none.
+        """
+        method, path = route
+        subject = request_subject(path, account.name if account else "", params, self.venue.time_of(stamp_ms))
+        changes = ENDPOINTS[route].changes
+        return self.faults.of_request(subject, method, address, changes=changes, now_ms=wall_clock_ms())
+
+    def injected(self, answer: CodeAnswer, endpoint: Endpoint) -> Reply:
+        """Return the envelope of an injected return code; one of a limit comes with that limit's headers."""
+        allowance = None
+        if answer.reset_in_ms is not None and endpoint.private:
+            limit = self.limits.limit_of(endpoint.group, endpoint.limit)
+            allowance = Allowance(limit, 0, 0, wall_clock_ms() + answer.reset_in_ms)
+        return Reply(answer.code, answer.text, {}, {}, allowance)
+
     async def answer(
         self, endpoint: Endpoint, params: Mapping[str, Any], account: Account | None, stamp_ms: int | None
     ) -> Reply:
@@ -138,8 +171,7 @@ class Gateway:
         self, endpoint: Endpoint, params: Mapping[str, Any], account: Account | None, at_ms: int, granted: int | None
     ) -> Answer:
         if account is not None and endpoint.settles is not Settles.NOTHING:
-            symbol = params.get("symbol")
-            self.venue.settle(account, endpoint, symbol if isinstance(symbol, str) else "", at_ms)
+            self.venue.settle(account, endpoint, _settled_symbol(endpoint, params), at_ms)
         return endpoint.handler(Call(self.venue, params, at_ms, account, granted))
 
     def _allowance(self, endpoint: Endpoint, params: Mapping[str, Any], account: Account) -> Allowance:
@@ -148,3 +180,10 @@ class Gateway:
             items = params.get("request")
             count = max(1, len(items)) if isinstance(items, list) else 1
         return self.limits.take(account.uid, endpoint.group, endpoint.limit, count, wall_clock_ms())
+
+
+def _settled_symbol(endpoint: Endpoint, params: Mapping[str, Any]) -> str:
+    """Return the symbol that must be settled before an answer; empty: all, as for an order that needs free margin."""
+    symbol = params.get("symbol")
+    opens = endpoint.waits is Waits.MATCH and not params.get("reduceOnly")
+    return symbol if isinstance(symbol, str) and not opens else ""

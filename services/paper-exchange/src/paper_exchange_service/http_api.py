@@ -9,15 +9,17 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from paper_exchange_service.abortable import cut_off
 from paper_exchange_service.engine.accounts import Account
 from paper_exchange_service.engine.refusal import Refusal
-from paper_exchange_service.faults import Faults
+from paper_exchange_service.fault_layer import banned
+from paper_exchange_service.faults import CodeAnswer, HttpAnswer, Lost
 from paper_exchange_service.gateway import ENDPOINTS, Gateway, Reply, Signed
 from paper_exchange_service.venue import wall_clock_ms
 
 _LONGEST_BODY = 1 << 20
 _JSON = (b"content-type", b"application/json; charset=utf-8")
-_FORBIDDEN = b"403, access too frequent. Please try again later"
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
 _NOT_FOUND = orjson.dumps({"retCode": 10017, "retMsg": "Route not found.", "result": {}, "retExtInfo": {}})
 _UNSIGNED = orjson.dumps({"retCode": 10001, "retMsg": "params error: authentication headers are missing", "result": {}})
 
@@ -25,17 +27,18 @@ _UNSIGNED = orjson.dumps({"retCode": 10001, "retMsg": "params error: authenticat
 class RestApi:
     """The ASGI endpoint of everything under `/v5/` that is no stream."""
 
-    def __init__(self, gateway: Gateway, faults: Faults) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         method, path = scope["method"], scope["path"]
         body = await _read(receive)
         address = scope["client"][0] if scope["client"] else ""
-        if not self._gateway.limits.admit(address, wall_clock_ms()) or (method == "GET" and body):
-            await _respond(send, 403, _FORBIDDEN, [])
+        now_ms = wall_clock_ms()
+        admitted = self._gateway.limits.admit(address, now_ms)
+        if self._gateway.faults.is_banned(address, now_ms) or not admitted or (method == "GET" and body):
+            await _respond(send, 403, banned().body, [])
             return
         endpoint = ENDPOINTS.get((method, path))
         if endpoint is None:
@@ -57,21 +60,24 @@ class RestApi:
         except Refusal as refusal:
             params = {}
             reply = Reply(refusal.code, refusal.text, {}, {})
-        fault = self._faults.of_request(method, path, account.name if account else "")
-        if fault.before is not None:
-            await _respond(send, fault.before[0], fault.before[1], [_JSON])
-            return
-        reply = reply or await self._gateway.answer(endpoint, params, account, stamp_ms)
-        delay_s = fault.delay_s + (self._gateway.venue.ack_delay_s if endpoint.private else 0.0)
+        verdict = self._gateway.judge((method, path), params, account, address, stamp_ms)
+        if verdict.handled:
+            reply = reply or await self._gateway.answer(endpoint, params, account, stamp_ms)
+        delay_s = verdict.delay_s + (self._gateway.venue.ack_delay_s if endpoint.private else 0.0)
         delay_s -= asyncio.get_running_loop().time() - started_s
         if delay_s > 0:
             await asyncio.sleep(delay_s)
-        if fault.lose_answer:
-            # A response that promises more than it sends makes the server close the connection.
-            headers = [(b"content-length", b"1048576")]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+        answer = verdict.answer
+        if isinstance(answer, Lost):
+            await cut_off(scope, receive)
             return
-        now_ms = self._gateway.venue.now_ms()
+        if isinstance(answer, HttpAnswer):
+            await _respond(send, answer.status, answer.body, [_TEXT])
+            return
+        if isinstance(answer, CodeAnswer):
+            reply = self._gateway.injected(answer, endpoint)
+        assert reply is not None  # what is not handled has an answer of its own
+        now_ms = self._gateway.venue.server_ms()
         headers = [_JSON, (b"traceid", uuid.uuid4().hex.encode()), (b"timenow", b"%d" % now_ms)]
         if reply.allowance is not None:
             headers.extend(reply.allowance.headers)

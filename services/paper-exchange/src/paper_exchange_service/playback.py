@@ -13,9 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from breakwater_core.errors import InvalidInputError
-from breakwater_core.market import Instrument, TradeBatch
+from breakwater_core.market import TradeBatch
 from breakwater_core.session import Session
-from breakwater_recordings.instruments import default_instrument, instruments
 from breakwater_recordings.recording import Recording, SymbolReader
 from breakwater_recordings.synthetic import generate_day
 
@@ -151,8 +150,3 @@ def play_synthetic(
         )
 
     return Playback(symbols, open_day, utc_day(now_ms) - timedelta(days=history_days))
-
-
-def instrument_for(symbol: str, price: float) -> Instrument:
-    """Return the trading rules of a symbol of which only a price is known."""
-    return instruments().get(symbol) or default_instrument(symbol, price)

@@ -17,7 +17,9 @@ from paper_exchange_service.engine.accounts import Account
 from paper_exchange_service.engine.engine import Engine
 from paper_exchange_service.engine.orders import Execution, Order
 from paper_exchange_service.engine.positions import Position
-from paper_exchange_service.faults import Faults
+from paper_exchange_service.fault_layer import FaultLayer
+from paper_exchange_service.faults import PLAIN, Fate
+from paper_exchange_service.frame_line import FrameLine
 
 PRIVATE_TOPICS = frozenset(
     {
@@ -38,8 +40,9 @@ PRIVATE_TOPICS = frozenset(
 class PrivateFeed:
     """Listens to the engine; `attach` tells it which engine it belongs to."""
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: FaultLayer) -> None:
         self._faults = faults
+        self._lines: dict[Connection, FrameLine] = {}
         self._engine: Engine | None = None
         self._connections: dict[str, set[Connection]] = {}
 
@@ -49,11 +52,15 @@ class PrivateFeed:
 
     def join(self, account: Account, connection: Connection) -> None:
         """Add a connection that has logged in."""
+        connection.account = account.name
         self._connections.setdefault(account.name, set()).add(connection)
 
     def leave(self, account: Account, connection: Connection) -> None:
         """Remove a connection."""
         self._connections.get(account.name, set()).discard(connection)
+        line = self._lines.pop(connection, None)
+        if line is not None:
+            line.close()
 
     def subscribed(self, account: str) -> frozenset[str]:
         """Return the topics that any connection of an account reads."""
@@ -99,6 +106,19 @@ class PrivateFeed:
                 "creationTime": time_ms,
                 "data": rows,
             }
-            for sent in self._faults.of_frame(name, frame):
+            for sent, fate in self._faults.of_frame(account.name, name, frame):
+                if fate.drops:
+                    for connection in self._connections.get(account.name, ()):
+                        connection.drop()
+                    return
                 for connection in readers:
-                    connection.send(sent)
+                    self._pass_on(connection, sent, fate)
+
+    def _pass_on(self, connection: Connection, frame: dict[str, Any], fate: Fate) -> None:
+        line = self._lines.get(connection)
+        if line is None and fate == PLAIN:
+            connection.send(frame)
+            return
+        if line is None:
+            line = self._lines[connection] = FrameLine(connection.send)
+        line.push(frame, fate)

@@ -14,6 +14,7 @@ from paper_exchange_service.connection import Connection
 from paper_exchange_service.engine.candles import INTERVALS, Candle
 from paper_exchange_service.engine.engine import Engine
 from paper_exchange_service.engine.markets import Market
+from paper_exchange_service.fault_layer import FaultLayer
 
 _ROWS_PER_FRAME = 1024
 _DEPTHS = frozenset({"1", "50", "200", "1000"})
@@ -24,7 +25,8 @@ _QUIET_MS = 3000
 class PublicFeed:
     """Sends what subscribers asked for; nothing is computed for topics without one."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], int]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], int], faults: FaultLayer | None = None) -> None:
+        self._faults = faults or FaultLayer()
         self._engine = engine
         self._clock = clock
         self._readers: dict[str, set[Connection]] = {}
@@ -92,6 +94,10 @@ class PublicFeed:
         return [topic for topic, readers in self._readers.items() if readers]
 
     def _send(self, topic: str, frame: dict[str, Any]) -> None:
+        if self._faults.drops_public(topic, int(frame["ts"])):
+            for connection in list(self._readers.get(topic, ())):
+                connection.drop()
+            return
         text = orjson.dumps(frame).decode()
         for connection in list(self._readers.get(topic, ())):
             connection.send_text(text)

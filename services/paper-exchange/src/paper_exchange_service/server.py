@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -14,13 +14,16 @@ from starlette.types import Receive, Scope, Send
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.market import Instrument
-from breakwater_recordings.instruments import default_instrument, instruments
+from breakwater_recordings.instruments import default_instrument, instrument_for, instruments
 from breakwater_recordings.sources import open_recording
 from breakwater_recordings.synthetic import synthetic_instrument
 from breakwater_runtime.health import Health, bind_socket, health_application, serve_application
+from paper_exchange_service.abortable import AbortableProtocol
 from paper_exchange_service.control import Control
 from paper_exchange_service.engine.engine import Engine, InstrumentSource
 from paper_exchange_service.engine.markets import Costs
+from paper_exchange_service.fault_layer import FaultLayer
+from paper_exchange_service.fault_rules import NO_RULES, FaultRules
 from paper_exchange_service.faults import Faults, NoFaults
 from paper_exchange_service.feeder import Feeder
 from paper_exchange_service.gateway import Gateway
@@ -28,7 +31,6 @@ from paper_exchange_service.http_api import RestApi
 from paper_exchange_service.playback import (
     UTC_DAYS,
     Playback,
-    instrument_for,
     play_recording,
     play_synthetic,
 )
@@ -61,7 +63,11 @@ class Options:
     ip_ban_ms: int = 600_000
     ack_delay_s: float = 0.008
     queue_frames: int = 20_000
+    address_limit: int = 600
+    endpoint_limits: Mapping[str, int] = field(default_factory=dict)
+    fault_rules: FaultRules = NO_RULES
     faults: Faults = field(default_factory=NoFaults)
+    """A test's hook, asked before the rules."""
     instrument_source: InstrumentSource = instrument_for
     clock: Callable[[], int] = wall_clock_ms
 
@@ -72,6 +78,8 @@ class PaperExchange:
     Attributes:
         engine: Books and markets.
         venue: Real time or replay; a replay is fed through `replay`.
+        faults: What goes wrong, and what it has hit.
+        sockets: The open connections.
         health: Says whether requests can be answered.
     """
 
@@ -83,28 +91,43 @@ class PaperExchange:
             playback: Trades for real time; None in a replay.
         """
         self.options = options
-        self.private = PrivateFeed(options.faults)
+        self.faults = FaultLayer(options.faults, options.fault_rules)
+        self.private = PrivateFeed(self.faults)
         self.engine = Engine(
             options.costs,
             instruments=options.instruments,
             instrument_source=options.instrument_source,
             listener=self.private,
             retention_ms=RETENTION_MS,
+            order_faults=self.faults,
         )
         self.private.attach(self.engine)
         for account in options.accounts:
             self.engine.add_account(account.name, account.credentials, account.usdt, at_ms=0)
-        self.limits = RateLimits(enforced=options.rate_limits, ban_ms=options.ip_ban_ms)
+        self.limits = RateLimits(
+            enforced=options.rate_limits,
+            ban_ms=options.ip_ban_ms,
+            address_limit=options.address_limit,
+            endpoint_limits=options.endpoint_limits,
+        )
         self.venue: RealTimeVenue | ReplayVenue
         self._feeder: Feeder | None = None
         if options.mode is Mode.REPLAY:
             self.venue = ReplayVenue(self.engine)
         else:
             self.venue = RealTimeVenue(self.engine, ack_delay_s=options.ack_delay_s, clock=options.clock)
-        self.public = PublicFeed(self.engine, self.venue.now_ms)
+        self.venue.skew = self.faults.skew_ms
+        self.public = PublicFeed(self.engine, self.venue.now_ms, self.faults)
         if playback is not None and isinstance(self.venue, RealTimeVenue):
             self._feeder = Feeder(self.engine, self.venue, self.public, playback, options.clock)
-        self.gateway = Gateway(self.venue, self.limits)
+        self.gateway = Gateway(self.venue, self.limits, self.faults)
+        self.sockets = Sockets(
+            self.gateway,
+            self.public,
+            self.private,
+            queue_frames=options.queue_frames,
+            reply_delay_s=options.ack_delay_s,
+        )
         self.health = Health("prices")
         self._stack = AsyncExitStack()
         self._port = options.port
@@ -145,13 +168,6 @@ class PaperExchange:
         # Accepted sockets inherit it; without it an answer of two writes waits for the client's delayed ack.
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            sockets = Sockets(
-                self.gateway,
-                self.public,
-                self.private,
-                queue_frames=self.options.queue_frames,
-                reply_delay_s=self.options.ack_delay_s,
-            )
             if self._feeder is not None:
                 trades = await asyncio.to_thread(self._feeder.load_history)
                 _log.info("history_loaded", trades=trades, symbols=len(self.engine.markets))
@@ -160,16 +176,16 @@ class PaperExchange:
                 self.health.hold("prices")
             self._port = await self._stack.enter_async_context(
                 serve_application(
-                    self._application(sockets),
+                    self._application(),
                     bound,
-                    http="httptools",
+                    http=AbortableProtocol,
                     ws="websockets-sansio",
                     ws_ping_interval=None,
                     ws_per_message_deflate=False,
                     timeout_keep_alive=_KEEP_ALIVE_S,
                 )
             )
-            self._stack.callback(sockets.close_all)
+            self._stack.callback(self.sockets.close_all)
             if isinstance(self.venue, ReplayVenue):
                 self._stack.callback(self.venue.close)
             if self._feeder is not None:
@@ -184,8 +200,8 @@ class PaperExchange:
         """Refuse what still waits, close the sockets, stop listening."""
         await self._stack.aclose()
 
-    def _application(self, sockets: Sockets) -> Starlette:
-        rest = RestApi(self.gateway, self.options.faults)
+    def _application(self) -> Starlette:
+        rest = RestApi(self.gateway)
         health = health_application(self.health)
 
         async def requests(scope: Scope, receive: Receive, send: Send) -> None:
@@ -194,10 +210,10 @@ class PaperExchange:
 
         return Starlette(
             routes=[
-                WebSocketRoute("/v5/public/linear", sockets.public),
-                WebSocketRoute("/v5/private", sockets.private),
-                WebSocketRoute("/v5/trade", sockets.trade),
-                *Control(self.venue, self.limits, self.private).routes,
+                WebSocketRoute("/v5/public/linear", self.sockets.public),
+                WebSocketRoute("/v5/private", self.sockets.private),
+                WebSocketRoute("/v5/trade", self.sockets.trade),
+                *Control(self.venue, self.limits, self.private, self.faults, self.sockets).routes,
                 Mount("/", app=requests),
             ]
         )
@@ -240,6 +256,9 @@ def options_of(settings: PaperExchangeSettings, config: BreakwaterConfig) -> Opt
         ip_ban_ms=round(settings.ip_ban_s * 1000),
         ack_delay_s=settings.ack_delay_ms / 1000,
         queue_frames=settings.queue_frames,
+        address_limit=settings.address_limit,
+        endpoint_limits=settings.endpoint_limits,
+        fault_rules=settings.fault_rules(wall_clock_ms() if real_time else 0),
     )
 
 

@@ -15,6 +15,7 @@ from breakwater_recordings.instruments import DEFAULT_SYMBOLS
 from breakwater_runtime.settings import ServiceSettings
 from paper_exchange_service.engine.accounts import Credentials
 from paper_exchange_service.engine.markets import Costs
+from paper_exchange_service.fault_rules import NO_RULES, FaultRules, parse_rules
 from paper_exchange_service.funding_file import read_funding
 
 
@@ -46,6 +47,8 @@ class AccountSettings(BaseModel):
     """When the key expires, milliseconds UTC; absent: never."""
     permissions: tuple[str, ...] = ("Order", "Position")
     """Bybit's contract-trading rights of the key."""
+    wallet_permissions: tuple[str, ...] = ()
+    """Bybit's wallet rights of the key, e.g. `Withdraw`; they are stated, and open nothing here."""
 
     @field_validator("name")
     @classmethod
@@ -62,6 +65,7 @@ class AccountSettings(BaseModel):
             ips=self.ips,
             expires_ms=self.expires_ms,
             permissions=self.permissions,
+            wallet_permissions=self.wallet_permissions,
         )
 
 
@@ -114,6 +118,13 @@ class PaperExchangeSettings(ServiceSettings):
     """Real time: least time between a signed request and its answer, milliseconds."""
     queue_frames: int = Field(default=20_000, ge=10, le=1_000_000)
     """Frames that may wait for a slow socket before it is closed."""
+    address_limit: int = Field(default=600, ge=1, le=1_000_000)
+    """Requests of one address within 5 seconds."""
+    endpoint_limits: dict[str, Annotated[int, Field(ge=1, le=100_000)]] = Field(default_factory=dict)
+    """JSON object of endpoint and requests per second and account, e.g. `{"order/create": 20}`; absent ones: Bybit's
+    limits without VIP tier."""
+    faults: str = ""
+    """Faults from the start: JSON text, or the path of a JSON file, as `PUT /paper/faults` takes it."""
 
     @field_validator("accounts")
     @classmethod
@@ -122,6 +133,22 @@ class PaperExchangeSettings(ServiceSettings):
             if len(set(names)) != len(names):
                 raise ValueError(f"two accounts have the same {kind}")
         return values
+
+    def fault_rules(self, now_ms: int) -> FaultRules:
+        """Return the faults from the start; `now_ms` is the exchange's clock, 0 if it has none yet.
+
+        Raises:
+            InvalidInputError: If the file cannot be read, or a rule is wrong.
+        """
+        text = self.faults.strip()
+        if not text:
+            return NO_RULES
+        try:
+            return parse_rules(text if text.startswith("{") else Path(text).read_bytes(), now_ms)
+        except OSError as error:
+            raise InvalidInputError(f"PAPER_EXCHANGE_FAULTS: {text} cannot be read: {error.strerror}") from error
+        except InvalidInputError as error:
+            raise InvalidInputError(f"PAPER_EXCHANGE_FAULTS: {error}") from error
 
     def accounts_of(self, config: BreakwaterConfig) -> tuple[AccountSettings, ...]:
         """Return the accounts to open."""

@@ -12,6 +12,8 @@ from paper_exchange_service.api.order_endpoints import SOCKET_OPERATIONS
 from paper_exchange_service.connection import Connection
 from paper_exchange_service.engine.accounts import Account
 from paper_exchange_service.engine.refusal import Refusal
+from paper_exchange_service.fault_layer import banned
+from paper_exchange_service.faults import CodeAnswer, HttpAnswer, Lost
 from paper_exchange_service.gateway import ENDPOINTS, Gateway, Reply
 from paper_exchange_service.private_feed import PRIVATE_TOPICS, PrivateFeed
 from paper_exchange_service.public_feed import PublicFeed
@@ -19,6 +21,8 @@ from paper_exchange_service.venue import wall_clock_ms
 
 _LONGEST_ARGS = 21_000
 _LONGEST_REQUEST_ID = 36
+SOCKET_KINDS = ("private", "public", "trade")
+"""The kinds of sockets, as `drop` names them."""
 
 
 class Sockets:
@@ -38,46 +42,63 @@ class Sockets:
         self._private = private
         self._queue_frames = queue_frames
         self._reply_delay_s = reply_delay_s
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, str] = {}
+        """Open connections with their kinds."""
 
     async def public(self, socket: WebSocket) -> None:
         """Serve `/v5/public/linear`."""
-        connection = await self._accept(socket)
+        connection = await self._accept(socket, "public")
         session = PublicSession(connection, self._public)
         try:
             await connection.run(session.received)
         finally:
-            self.connections.discard(connection)
+            self.connections.pop(connection, None)
             self._public.leave_all(connection)
 
     async def private(self, socket: WebSocket) -> None:
         """Serve `/v5/private`."""
-        connection = await self._accept(socket)
+        connection = await self._accept(socket, "private")
         session = PrivateSession(connection, self._gateway, self._private)
         try:
             await connection.run(session.received)
         finally:
-            self.connections.discard(connection)
+            self.connections.pop(connection, None)
             if session.account is not None:
                 self._private.leave(session.account, connection)
 
     async def trade(self, socket: WebSocket) -> None:
         """Serve `/v5/trade`."""
-        connection = await self._accept(socket)
+        connection = await self._accept(socket, "trade")
         try:
             await connection.run(TradeSession(connection, self._gateway).received)
         finally:
-            self.connections.discard(connection)
+            self.connections.pop(connection, None)
 
     def close_all(self) -> None:
         """Close every connection."""
         for connection in list(self.connections):
             connection.close_after_replies()
 
-    async def _accept(self, socket: WebSocket) -> Connection:
+    def drop(self, kind: str, account: str = "") -> int:
+        """Close connections at once, as a network does that fails; return how many.
+
+        Args:
+            kind: One of `SOCKET_KINDS`.
+            account: Only those that are logged in to the account; empty: all.
+        """
+        dropped = [
+            connection
+            for connection, known in self.connections.items()
+            if known == kind and account in {"", connection.account}
+        ]
+        for connection in dropped:
+            connection.drop()
+        return len(dropped)
+
+    async def _accept(self, socket: WebSocket, kind: str) -> Connection:
         await socket.accept()
         connection = Connection(socket, queue_frames=self._queue_frames, reply_delay_s=self._reply_delay_s)
-        self.connections.add(connection)
+        self.connections[connection] = kind
         return connection
 
 
@@ -209,8 +230,11 @@ class TradeSession:
         elif operation == "auth":
             self._login(frame, request_id)
         else:
-            reply = await self._order(operation, request_id, frame)
-            self._answer(operation, request_id, reply)
+            answered = await self._order(operation, request_id, frame)
+            if answered is None:
+                self._connection.drop()
+            else:
+                self._answer(operation, request_id, *answered)
 
     def _login(self, frame: dict[str, Any], request_id: str) -> None:
         if self._account is not None:
@@ -218,13 +242,39 @@ class TradeSession:
             return
         try:
             self._account = authenticate_socket(self._gateway, frame.get("args"), self._connection.address)
+            self._connection.account = self._account.name
         except Refusal as refusal:
             self._reply({"retCode": refusal.code, "retMsg": refusal.text, "op": "auth"}, request_id)
             self._connection.close_after_replies()
             return
         self._reply({"retCode": 0, "retMsg": "OK", "op": "auth"}, request_id)
 
-    async def _order(self, operation: str, request_id: str, frame: dict[str, Any]) -> Reply:
+    async def _order(self, operation: str, request_id: str, frame: dict[str, Any]) -> tuple[Reply, float] | None:
+        """Return the answer and how much later than usual it comes, or None if the connection is closed instead."""
+        found = self._request(operation, request_id, frame)
+        if isinstance(found, Reply):
+            return found, 0.0
+        path, params, stamp_ms = found
+        endpoint, gateway, address = ENDPOINTS["POST", path], self._gateway, self._connection.address
+        if gateway.faults.is_banned(address, wall_clock_ms()):
+            return Reply(banned().code, "The IP is banned.", {}, {}), 0.0
+        verdict = gateway.judge(("POST", path), params, self._account, address, stamp_ms)
+        reply = Reply(0, "", {}, {})
+        if verdict.handled:
+            reply = await gateway.answer(endpoint, params, self._account, stamp_ms)
+        answer = verdict.answer
+        if isinstance(answer, Lost):
+            return None
+        if isinstance(answer, HttpAnswer):
+            reply = Reply(answer.code, answer.body.decode(), {}, {})
+        elif isinstance(answer, CodeAnswer):
+            reply = gateway.injected(answer, endpoint)
+        return reply, verdict.delay_s
+
+    def _request(
+        self, operation: str, request_id: str, frame: dict[str, Any]
+    ) -> Reply | tuple[str, dict[str, Any], int]:
+        """Return path, parameters and stamp of an operation, or the refusal of one that is malformed."""
         path = SOCKET_OPERATIONS.get(operation)
         if path is None:
             return Reply(10404, "op type is not found; category is not correct/supported", {}, {})
@@ -246,9 +296,9 @@ class TradeSession:
             stamp_ms = self._gateway.check_time(str(header.get("X-BAPI-TIMESTAMP")), window)
         except Refusal as refusal:
             return Reply(refusal.code, refusal.text, {}, {})
-        return await self._gateway.answer(ENDPOINTS["POST", path], args[0], self._account, stamp_ms)
+        return path, args[0], stamp_ms
 
-    def _answer(self, operation: str, request_id: str, reply: Reply) -> None:
+    def _answer(self, operation: str, request_id: str, reply: Reply, delay_s: float) -> None:
         header: dict[str, str] = {}
         if reply.allowance is not None:
             header = {
@@ -267,11 +317,12 @@ class TradeSession:
                 "header": header,
             },
             request_id,
+            delay_s,
         )
 
-    def _reply(self, frame: dict[str, Any], request_id: str) -> None:
+    def _reply(self, frame: dict[str, Any], request_id: str, delay_s: float = 0.0) -> None:
         named = {"reqId": request_id} if request_id else {}
-        self._connection.reply(named | frame | {"connId": self._connection.id})
+        self._connection.reply(named | frame | {"connId": self._connection.id}, delay_s=delay_s)
 
 
 def authenticate_socket(gateway: Gateway, args: object, address: str) -> Account:
@@ -290,7 +341,8 @@ def authenticate_socket(gateway: Gateway, args: object, address: str) -> Account
     expected = hmac.new(account.credentials.secret.encode(), origin, hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected, signature.lower()):
         raise Refusal(10004, "error sign!")
-    if not expires.isdigit() or (gateway.venue.checks_time and int(expires) <= wall_clock_ms()):
+    gateway.faults.count_skew(gateway.venue.now_ms())
+    if not expires.isdigit() or (gateway.venue.checks_time and int(expires) <= gateway.venue.server_ms()):
         raise Refusal(10002, "Params Error: expires has passed")
     gateway.check_key(account, address)
     return account

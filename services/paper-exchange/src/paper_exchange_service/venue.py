@@ -23,6 +23,10 @@ def wall_clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _no_skew(_now_ms: int) -> int:
+    return 0
+
+
 class Venue(Protocol):
     """How requests meet the engine."""
 
@@ -34,6 +38,12 @@ class Venue(Protocol):
 
     def now_ms(self) -> int:
         """Return the venue's time."""
+
+    def server_ms(self) -> int:
+        """Return the time that the servers tell and judge stamps by; it may be off."""
+
+    def time_of(self, stamp_ms: int | None) -> int:
+        """Return when a request with the stamp happens, as far as that is known when it arrives."""
 
     async def arrive(self, endpoint: Endpoint, stamp_ms: int | None) -> int:
         """Wait until a request can be answered; return the time it happens at.
@@ -60,10 +70,20 @@ class RealTimeVenue:
         self.engine = engine
         self.ack_delay_s = ack_delay_s
         self.catch_up: Callable[[int], None] = lambda _now_ms: None
+        self.skew: Callable[[int], int] = _no_skew
         self._clock = clock
 
     def now_ms(self) -> int:
         """Return the wall clock."""
+        return self._clock()
+
+    def server_ms(self) -> int:
+        """Return the wall clock as the servers have it."""
+        now_ms = self._clock()
+        return now_ms + self.skew(now_ms)
+
+    def time_of(self, stamp_ms: int | None) -> int:
+        """Return the wall clock: a request happens when it arrives."""
         return self._clock()
 
     async def arrive(self, endpoint: Endpoint, stamp_ms: int | None) -> int:
@@ -105,6 +125,7 @@ class ReplayVenue:
         self.clock_ms = 0
         self.trades_through_ms = 0
         self.ended = False
+        self.skew: Callable[[int], int] = _no_skew
         self._wall_clock = wall_clock
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._counter = 0
@@ -112,6 +133,14 @@ class ReplayVenue:
     def now_ms(self) -> int:
         """Return the clock of the replay."""
         return self.clock_ms
+
+    def server_ms(self) -> int:
+        """Return the clock of the replay as the servers have it; stamps are not judged by it."""
+        return self.clock_ms + self.skew(self.clock_ms)
+
+    def time_of(self, stamp_ms: int | None) -> int:
+        """Return the stamp, or the clock where there is none or one of the wall clock."""
+        return self.clock_ms if stamp_ms is None or self._is_wall_clock(stamp_ms) else stamp_ms
 
     def feed_trades(self, batch: TradeBatch) -> None:
         """Take in trades, which follow those fed before."""

@@ -15,7 +15,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from breakwater_core.market import TradeBatch
-from paper_exchange_service.engine.markets import FUNDING_INTERVAL_MS, Costs
+from breakwater_core.venue_rules import FUNDING_INTERVAL_MS
+from paper_exchange_service.engine.markets import Costs
 from paper_exchange_service.server import PaperExchange
 from paper_exchange_service.venue import wall_clock_ms
 
@@ -198,6 +199,7 @@ async def test_the_books_are_the_same_in_whatever_order_symbols_are_served(
                         await client.order(start_ms + offset_ms, symbol, side, quantity, link, **flags)
             query = f"/paper/books?at_ms={start_ms + 30_000}"
             books.append((await client.http.get(query)).json())
+            assert books[-1].pop("request_rates")["addresses"]["127.0.0.1"]["total"] == len(PLAN)  # in wall-clock time
     assert books[0] == books[1]
     account = books[0]["accounts"]["main"]
     assert [row["symbol"] for row in account["executions"] if row["execType"] == "Funding"]
@@ -219,3 +221,68 @@ async def test_the_private_stream_is_pushed_in_replay_too(replayed: Replayed) ->
             "execution": DAY_MS + 1_050,
             "order": DAY_MS + 1_050,
         }
+
+
+async def run_with(replayed: Replayed, *rules: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Play the plan as a client does that looks an order up before it sends it again; return books and errors."""
+    errors = []
+    async with replayed() as exchange:
+        client = Client(exchange)
+        feed(exchange, DAY_MS - 1_000, DAY_MS + 60_000, DAY_MS + 30_000)
+        put = await client.http.put("/paper/faults", json={"seed": 5, "rules": rules})
+        assert put.status_code == 200, put.text
+        for offset_ms, symbol, side, quantity, link, reduces in PLAN:
+            at_ms, flags = DAY_MS + offset_ms, {"reduceOnly": reduces, "closeOnTrigger": quantity == "0"}
+            for _ in range(10):
+                try:
+                    await client.order(at_ms, symbol, side, quantity, link, **flags)
+                    break
+                except (httpx.TransportError, json.JSONDecodeError, AssertionError) as error:
+                    if "110017" in str(error):  # nothing is left to reduce
+                        break
+                    errors.append(type(error).__name__)
+                    query = {"category": "linear", "orderLinkId": link}
+                    if (await client.send("GET", "order/realtime", at_ms, **query))["list"]:
+                        break
+        found = (await client.http.get(f"/paper/books?at_ms={DAY_MS + 30_000}")).json()
+    return found["accounts"], errors
+
+
+async def test_what_fails_on_the_way_leaves_the_result_of_a_replay_as_it_is(replayed: Replayed) -> None:
+    on_orders = {"path": "/v5/order/create", "probability": 0.5, "limit_per_request": 2}
+    plain, nothing = await run_with(replayed)
+    faulty, errors = await run_with(
+        replayed,
+        {"kind": "latency", "delay_ms": 3, "probability": 0.5},
+        *({"kind": kind} | on_orders for kind in ("lost_before", "lost_after", "server_error_after", "system_error")),
+    )
+    assert nothing == []
+    assert {"RemoteProtocolError", "JSONDecodeError", "AssertionError"} >= set(errors)
+    assert len(errors) >= 5
+    assert faulty == plain
+
+
+async def test_a_suspension_in_a_replay_goes_by_the_stamps_of_the_orders(replayed: Replayed) -> None:
+    async with replayed() as exchange:
+        client = Client(exchange)
+        feed(exchange, DAY_MS, DAY_MS + 60_000, DAY_MS + 30_000)
+        rule = {"kind": "suspend_symbol", "symbol": "BTCUSDT", "from_ms": DAY_MS + 5_000, "duration_ms": 2_000}
+        assert (await client.http.put("/paper/faults", json={"rules": [rule]})).status_code == 200
+        await client.order(DAY_MS + 4_999, "BTCUSDT", "Buy", "0.1", "before")
+        with pytest.raises(AssertionError, match="110074"):
+            await client.order(DAY_MS + 5_000, "BTCUSDT", "Buy", "0.1", "during")
+        await client.order(DAY_MS + 5_000, "ETHUSDT", "Buy", "0.1", "elsewhere")
+        await client.order(DAY_MS + 7_000, "BTCUSDT", "Buy", "0.1", "afterwards")
+        assert {order.link_id for order in exchange.engine.accounts["main"].order_log} == {
+            "before",
+            "elsewhere",
+            "afterwards",
+        }
+
+
+async def test_a_short_fill_in_a_replay_is_the_same_every_time(replayed: Replayed) -> None:
+    rule = {"kind": "partial_fill", "probability": 0.5}
+    first, _ = await run_with(replayed, rule)
+    second, _ = await run_with(replayed, rule)
+    assert first == second
+    assert {row["orderStatus"] for row in first["main"]["orders"]} == {"Filled", "Cancelled"}

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from breakwater_core.events import Fill, FillKind, Side
 from breakwater_core.ledger import Ledger
 from breakwater_core.market import Instrument, TradeBatch
+from breakwater_core.venue_rules import FUNDING_INTERVAL_MS
 from paper_exchange_service.engine.accounts import Account, Credentials
 from paper_exchange_service.engine.engine import Engine
-from paper_exchange_service.engine.markets import FUNDING_INTERVAL_MS, Costs
+from paper_exchange_service.engine.markets import Costs
 from paper_exchange_service.engine.orders import Execution, OrderRequest, OrderType, Status
 from paper_exchange_service.engine.refusal import Refusal
 

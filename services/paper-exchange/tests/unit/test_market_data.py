@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from breakwater_core.errors import InvariantError
 from breakwater_core.market import TradeBatch
+from breakwater_core.price_history import PriceHistory
 from paper_exchange_service.api.ladder import difference, ladder
 from paper_exchange_service.api.market_rows import public_trade_rows
 from paper_exchange_service.engine.candles import INTERVALS, MINUTE_MS, MinuteCandles, interval_end, interval_start
 from paper_exchange_service.engine.markets import Costs, Market
-from paper_exchange_service.engine.prices import PriceHistory
 
 
 def batch_of(times: list[int], prices: list[float]) -> TradeBatch:

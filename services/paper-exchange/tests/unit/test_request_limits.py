@@ -42,3 +42,37 @@ def test_an_address_beyond_600_requests_in_5_seconds_is_banned() -> None:
     assert not limits.admit("a", 600_599)
     assert limits.admit("b", 601)
     assert limits.admit("a", 600_600)
+
+
+def test_limits_can_be_set_per_endpoint_and_address() -> None:
+    limits = RateLimits(enforced=True, address_limit=3, endpoint_limits={"order/create": 20})
+    assert sum(limits.take(1, "order/create", 10, 1, 0).granted for _ in range(25)) == 20
+    assert sum(limits.take(1, "order/cancel", 10, 1, 0).granted for _ in range(25)) == 10
+    assert [limits.admit("a", 0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_the_highest_rate_is_told_with_the_ends_of_its_burst() -> None:
+    limits = RateLimits(enforced=False)
+    for now_ms in (100, 2_000, 2_500, 2_999, 3_000, 9_000):
+        limits.take(1, "order/create", 10, 1, now_ms)
+        limits.admit("a", now_ms)
+    usage = limits.usage({1: "main"})
+    assert usage["endpoints"]["main"]["order/create"] == {
+        "limit": 10,
+        "window_ms": 1000,
+        "peak": 3,
+        "peak_first_ms": 2_000,
+        "peak_last_ms": 2_999,
+        "total": 6,
+        "first_ms": 100,
+        "last_ms": 9_000,
+    }
+    assert (usage["addresses"]["a"]["peak"], usage["addresses"]["a"]["peak_last_ms"]) == (5, 3_000)
+
+
+def test_a_batch_counts_each_of_its_orders_in_the_rate() -> None:
+    limits = RateLimits(enforced=True)
+    limits.take(1, "order/create-batch", 10, 8, 0)
+    limits.take(1, "order/create-batch", 10, 8, 1)
+    row = limits.usage({1: "main"})["endpoints"]["main"]["order/create-batch"]
+    assert (row["peak"], row["total"]) == (16, 16)

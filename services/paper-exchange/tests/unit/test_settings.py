@@ -7,9 +7,9 @@ import pytest
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
+from breakwater_recordings.instruments import instrument_for
 from breakwater_runtime.errors import SettingsError
 from paper_exchange_service.funding_file import read_funding
-from paper_exchange_service.playback import instrument_for
 from paper_exchange_service.server import options_of
 from paper_exchange_service.settings import Mode, PaperExchangeSettings, parse_account
 
@@ -91,3 +91,19 @@ def test_a_funding_file_gives_rates_on_whole_minutes_and_names_a_wrong_row(tmp_p
         read_funding(path)
     with pytest.raises(InvalidInputError, match="cannot be read"):
         read_funding(tmp_path / "absent.csv")
+
+
+def test_faults_and_limits_may_be_set_at_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    text = '{"seed": 7, "rules": [{"kind": "lost_after", "probability": 0.1}]}'
+    path = tmp_path / "faults.json"
+    path.write_text(text)
+    for given in (text, str(path)):
+        options = options_of(load(monkeypatch, FAULTS=given), BreakwaterConfig())
+        assert (options.fault_rules.seed, [rule.kind for rule in options.fault_rules.rules]) == (7, ["lost_after"])
+    options = options_of(
+        load(monkeypatch, ADDRESS_LIMIT="50", ENDPOINT_LIMITS='{"order/create": 20}'), BreakwaterConfig()
+    )
+    assert (options.address_limit, options.endpoint_limits) == (50, {"order/create": 20})
+    for bad, reason in (("{", "no JSON"), ('{"rules": [{"kind": "x"}]}', r"rules\[0\].kind"), ("absent.json", "read")):
+        with pytest.raises(InvalidInputError, match=f"^PAPER_EXCHANGE_FAULTS: .*{reason}"):
+            options_of(load(monkeypatch, FAULTS=bad), BreakwaterConfig())

@@ -52,6 +52,7 @@ def api_application(database: Database) -> FastAPI:
     _add_faults(api)
     _add_runs(api, opened_session)
     _add_pages(api, opened_session)
+    _add_parity(api, opened_session)
     return api
 
 
@@ -164,6 +165,23 @@ def _add_pages(api: FastAPI, opened: Any) -> None:
         reading.find_run(session, run_id)
         found = reading.read_performance(session, run_id, selection)
         return page([models.Performance.of(row) for row in found.rows], found.total, selection)
+
+
+def _add_parity(api: FastAPI, opened: Any) -> None:
+    @api.get("/runs/{run_id}/parity", responses=FAULTS, tags=["rows"])
+    def parity(
+        run_id: str,
+        session: Session = opened,
+        account: Account = None,
+        day: Day = None,
+        limit: Limit = 100,
+        offset: Offset = 0,
+    ) -> models.Page[models.Parity]:
+        """Closed days beside the backtests of their recordings, by day and account."""
+        reading.find_run(session, run_id)
+        found = reading.read_parity(session, run_id, Selection(account, None, day, limit, offset))
+        items = [models.Parity.of(row) for row in found.rows]
+        return models.Page(items=items, total=found.total, limit=limit, offset=offset)
 
 
 def _stated_positions(session: Session, run_id: str) -> dict[tuple[str, str], models.StatedPosition]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from breakwater_core.decimals import to_text
-from reporter_service.tables import DailyPerformanceRow, FillRow, IntentRow, OrderRow, PositionRow, RunRow
+from reporter_service.tables import DailyPerformanceRow, DayParityRow, FillRow, IntentRow, OrderRow, PositionRow, RunRow
 
 DecimalText = Annotated[
     Decimal,
@@ -209,6 +209,37 @@ class Performance(Model):
 
     @classmethod
     def of(cls, row: DailyPerformanceRow) -> Self:
+        """Return the answer that shows the row."""
+        return cls(**_columns(cls, row))
+
+
+class ParityDifference(Model):
+    """One thing in which a day differs from its backtest; docs/parity.md explains causes and costs."""
+
+    cause: str
+    subject: str = Field(description="What differs.", examples=["BTCUSDT entry"])
+    field: str = Field(description="The value that differs.", examples=["avg_price"])
+    expected: str = Field(description="In the backtest.", validation_alias="a")
+    actual: str = Field(description="In the account.", validation_alias="b")
+    cost: str = Field(description="Quote currency, positive is paid.")
+    cost_bps: str | None = Field(description="The same of the order's value, basis points.")
+
+
+class Parity(Model):
+    """A closed day beside the backtest of its recording."""
+
+    account: str
+    day: date
+    comparable: bool
+    reason: str = Field(description="Why it is not comparable.")
+    orders_equal: int
+    orders_different: int
+    cost: DecimalText = Field(description="What the differences cost, quote currency, positive is paid.")
+    total_bps: DecimalText = Field(description="The same, basis points of the equity at the day's open.")
+    differences: list[ParityDifference]
+
+    @classmethod
+    def of(cls, row: DayParityRow) -> Self:
         """Return the answer that shows the row."""
         return cls(**_columns(cls, row))
 

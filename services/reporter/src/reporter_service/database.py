@@ -14,6 +14,11 @@ from breakwater_runtime.errors import DependencyError
 
 BUSY_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5
+PAUSED_WRITER_S = 5
+"""Postgres ends a transaction whose process has done nothing for so long, e.g. because it was stopped or its machine
+is gone: it would keep all other writers waiting."""
+_DEAD_PEER = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000}
+"""How soon libpq gives up a connection whose other end is unreachable, seconds; the last in milliseconds."""
 WRITER_LOCK = 0x627265616B  # any number that nothing else on the server locks
 _SQLITE = "sqlite"
 _DRIVERS = {
@@ -70,7 +75,7 @@ class Database:
                 pool_size=4,
                 max_overflow=8,
                 pool_timeout=BUSY_TIMEOUT_S,
-                connect_args={"connect_timeout": CONNECT_TIMEOUT_S},
+                connect_args={"connect_timeout": CONNECT_TIMEOUT_S, **_DEAD_PEER},
             )
         self._writing_engine = self.engine.execution_options(writes=True)
 
@@ -145,7 +150,10 @@ class Database:
 
 def take_writer_lock(connection: Connection) -> None:
     """Wait until no other transaction of Postgres writes; held until this one ends."""
-    connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": WRITER_LOCK})
+    connection.execute(
+        text("SELECT set_config('idle_in_transaction_session_timeout', :paused, true), pg_advisory_xact_lock(:number)"),
+        {"number": WRITER_LOCK, "paused": f"{PAUSED_WRITER_S}s"},
+    )
 
 
 def writing_connection(engine: Engine) -> Connection:

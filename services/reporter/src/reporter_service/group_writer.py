@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.outages import OutageAlarm
 from reporter_service.database import Database, DatabaseAwayError
 
 COMMIT_TIME = Histogram(
@@ -26,6 +27,8 @@ COMMIT_SIZE = Histogram(
 LARGEST_GROUP = 128
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
+SLOW_AFTER_S = 10.0
+"""A transaction that takes longer counts as a database that is away, though its end is awaited."""
 CONDITION = "database"
 
 Work = Callable[[Session], Any]
@@ -39,11 +42,14 @@ class GroupWriter:
     the service stops. Work must be a pure function of the database: it may run more than once before it is committed.
     """
 
-    def __init__(self, database: Database, health: Health, stop: asyncio.Event) -> None:
+    def __init__(
+        self, database: Database, health: Health, stop: asyncio.Event, alarm: OutageAlarm | None = None
+    ) -> None:
         """Write to the database until the owner closes the writer; `stop` ends the waiting for an absent database."""
         self._database = database
         self._health = health
         self._stop = stop
+        self._alarm = alarm
         self._queue: asyncio.Queue[_Item | None] = asyncio.Queue()
         self._closing = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-writer")
@@ -94,7 +100,7 @@ class GroupWriter:
         away = False
         while True:
             try:
-                outcomes = await loop.run_in_executor(self._thread, self._commit, works)
+                outcomes = await self._patiently(loop.run_in_executor(self._thread, self._commit, works))
             except DatabaseAwayError as error:
                 self._health.fail(CONDITION, str(error))
                 if not away:
@@ -102,13 +108,29 @@ class GroupWriter:
                 if self._stop.is_set() or self._closing:
                     return [error] * len(works)
                 away = True
+                if self._alarm is not None:
+                    await self._alarm.failed(str(error))
                 await self._pause(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
                 self._health.hold(CONDITION)
+                if self._alarm is not None:
+                    self._alarm.recovered()
                 if away:
                     get_logger().info("database_returned")
                 return outcomes
+
+    async def _patiently(self, outcomes: "asyncio.Future[list[Any]]") -> list[Any]:
+        """Await a transaction, and say so while it takes suspiciously long: the server may hang."""
+        while True:
+            done, _ = await asyncio.wait({outcomes}, timeout=SLOW_AFTER_S)
+            if done:
+                return outcomes.result()
+            reason = f"the database has not answered for {SLOW_AFTER_S:.0f} s or more"
+            self._health.fail(CONDITION, reason)
+            get_logger().warning("database_slow", reason=reason)
+            if self._alarm is not None:
+                await self._alarm.failed(reason)
 
     async def _pause(self, pause_s: float) -> None:
         try:
@@ -144,9 +166,11 @@ class GroupWriter:
 
 
 @asynccontextmanager
-async def open_writer(database: Database, health: Health, stop: asyncio.Event) -> AsyncIterator[GroupWriter]:
+async def open_writer(
+    database: Database, health: Health, stop: asyncio.Event, alarm: OutageAlarm | None = None
+) -> AsyncIterator[GroupWriter]:
     """Run a writer while the context is open; at the end it finishes the work that was handed over."""
-    writer = GroupWriter(database, health, stop)
+    writer = GroupWriter(database, health, stop, alarm)
     task = asyncio.create_task(writer.run(), name="database-writer")
     try:
         yield writer

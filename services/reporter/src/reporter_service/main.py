@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from breakwater_runtime.bus import connect
+from breakwater_runtime.bus import Bus, connect
 from breakwater_runtime.consumers import ConsumerSpecification, Handle, PullConsumer
 from breakwater_runtime.health import Health, bind_socket, serve_application
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.outages import OutageAlarm
+from breakwater_runtime.service import until_stopped
 from reporter_service import consumers, metrics, reading
 from reporter_service.api import reporter_application
 from reporter_service.conversions import snapshot_of
@@ -15,6 +17,7 @@ from reporter_service.database import Database
 from reporter_service.group_writer import CONDITION, GroupWriter, open_writer
 from reporter_service.handler import SERVICE, ReporterHandler
 from reporter_service.migrate import check_migrated, migrate
+from reporter_service.parity_reports import ParityReports
 from reporter_service.recording import record_run
 from reporter_service.settings import ReporterSettings
 
@@ -37,7 +40,7 @@ async def run(
         async with (
             serve_application(reporter_application(database, health), bound) as port,
             connect(settings, name=SERVICE, health=health) as bus,
-            open_writer(database, health, stop) as writer,
+            open_writer(database, health, stop, _alarm(bus, settings)) as writer,
             asyncio.timeout(None) as deadline,
             asyncio.TaskGroup() as tasks,
         ):
@@ -64,12 +67,25 @@ async def run(
             for number, (specification, handle) in enumerate(_work(settings, handler)):
                 consumer = PullConsumer(bus, specification, handle, service=SERVICE)
                 tasks.create_task(consumer.run(stop), name=f"{specification.durable}-{number}")
+            if settings.recordings is not None:
+                reports = ParityReports(settings, database, writer, bus)
+                tasks.create_task(until_stopped(stop, reports.run()), name="parity")
             get_logger().info("reporter_ready", port=port, database=database.place)
             listening(port)
             await stop.wait()
             deadline.reschedule(asyncio.get_running_loop().time() + settings.drain_timeout_s)
     finally:
         database.close()
+
+
+def _alarm(bus: Bus, settings: ReporterSettings) -> OutageAlarm:
+    return OutageAlarm(
+        bus.alert,
+        name="database_away",
+        service=SERVICE,
+        run_id=settings.run_id,
+        after_s=settings.database_alert_s,
+    )
 
 
 def _work(settings: ReporterSettings, handler: ReporterHandler) -> Sequence[tuple[ConsumerSpecification, Handle]]:

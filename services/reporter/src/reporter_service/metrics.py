@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from breakwater_core.events import AccountSnapshot, DailyPerformance
+from breakwater_core.events import AccountSnapshot, DailyPerformance, DayParity
 
 EQUITY = Gauge("breakwater_equity", "Equity as the exchange states it, quote currency.", ["account"])
 WALLET = Gauge("breakwater_wallet_balance", "Wallet balance as the exchange states it, quote currency.", ["account"])
@@ -25,6 +25,12 @@ SLIPPAGE = Histogram(
     ["leg"],
     buckets=(-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50, 100, 250),
 )
+PARITY_COST = Gauge(
+    "breakwater_parity_cost_bps",
+    "What the last compared day cost more than its backtest, basis points of the day-open equity.",
+    ["account"],
+)
+PARITY_DAYS = Counter("breakwater_parity_days_total", "Days compared with their backtests.", ["outcome"])
 DAYS_CLOSED = Counter("breakwater_days_closed_total", "Days closed and announced.", ["account"])
 
 
@@ -40,3 +46,12 @@ def show_snapshot(snapshot: AccountSnapshot) -> None:
     """Set the gauges to an account's snapshot."""
     EQUITY.labels(snapshot.account).set(float(snapshot.equity))
     WALLET.labels(snapshot.account).set(float(snapshot.wallet_balance))
+
+
+def show_parity(parity: DayParity) -> None:
+    """Count a compared day and set the gauge to its cost."""
+    if not parity.comparable:
+        PARITY_DAYS.labels("not_comparable").inc()
+        return
+    PARITY_DAYS.labels("different" if parity.differences_total else "equal").inc()
+    PARITY_COST.labels(parity.account).set(float(parity.total_bps))

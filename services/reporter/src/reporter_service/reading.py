@@ -17,6 +17,7 @@ from reporter_service.migrate import check_migrated
 from reporter_service.tables import (
     AlertRow,
     DailyPerformanceRow,
+    DayParityRow,
     FillRow,
     IntentRow,
     OrderRow,
@@ -41,6 +42,9 @@ class Selection:
     day: date | None = None
     limit: int = 100
     offset: int = 0
+
+
+_EVERYTHING = Selection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,7 @@ def report_of(session: Session, run_id: str, *, wall_seconds: float | None = Non
     return build_report(
         run_id=run_id,
         config=run.config,
-        outcomes=_outcomes(session, run_id),
+        outcomes=outcomes_of(session, run_id),
         fills=_fills(session, run_id),
         days=_days(session, run_id),
         trades=run.trades_total,
@@ -170,6 +174,16 @@ def read_performance(session: Session, run_id: str, selection: Selection) -> Row
     return _page(session, query.order_by(DailyPerformanceRow.day, DailyPerformanceRow.account), selection)
 
 
+def read_parity(session: Session, run_id: str, selection: Selection) -> Rows[DayParityRow]:
+    """Return days compared with their backtests, by day and account."""
+    query = select(DayParityRow).where(DayParityRow.run_id == run_id)
+    if selection.account is not None:
+        query = query.where(DayParityRow.account == selection.account)
+    if selection.day is not None:
+        query = query.where(DayParityRow.day == selection.day)
+    return _page(session, query.order_by(DayParityRow.day, DayParityRow.account), selection)
+
+
 def latest_snapshots(session: Session, run_id: str) -> dict[str, SnapshotRow]:
     """Return the newest snapshot of each account."""
     newest: dict[str, SnapshotRow] = {}
@@ -213,12 +227,13 @@ def count_rows(session: Session, run_id: str) -> dict[str, int]:
     }
 
 
-def _outcomes(session: Session, run_id: str) -> list[OrderEvent]:
-    orders = [conversions.order_of(row) for row in session.scalars(select(OrderRow).where(OrderRow.run_id == run_id))]
+def outcomes_of(session: Session, run_id: str, selection: Selection = _EVERYTHING) -> list[OrderEvent]:
+    """Return the last state of each order, and the end of each intent without one; the page is not kept to."""
+    order_rows = _narrowed(select(OrderRow).where(OrderRow.run_id == run_id), OrderRow, selection)
+    orders = [conversions.order_of(row) for row in session.scalars(order_rows)]
     with_order = {order.intent_id for order in orders}
-    intents = [
-        conversions.intent_of(row) for row in session.scalars(select(IntentRow).where(IntentRow.run_id == run_id))
-    ]
+    intent_rows = _narrowed(select(IntentRow).where(IntentRow.run_id == run_id), IntentRow, selection)
+    intents = [conversions.intent_of(row) for row in session.scalars(intent_rows)]
     return orders + [
         intent for intent in intents if intent.intent_id not in with_order or intent.status in _ENDED_WITHOUT_ORDER
     ]

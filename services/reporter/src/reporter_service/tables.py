@@ -209,6 +209,29 @@ class DailyPerformanceRow(Table):
     fills: Mapped[int]
 
 
+class DayParityRow(Table):
+    """One closed day of one account beside the backtest of the day's recording; the first comparison counts."""
+
+    __tablename__ = "day_parity"
+
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    comparable: Mapped[bool]
+    reason: Mapped[str]
+    """Why the day is not comparable; empty if it is."""
+    orders_equal: Mapped[int]
+    orders_different: Mapped[int]
+    cost: Mapped[Decimal]
+    """What the differences cost, quote currency, positive is paid."""
+    total_bps: Mapped[Decimal]
+    """The same, basis points of the equity at the day's open."""
+    differences: Mapped[list[Any]]
+    """As `breakwater_research.parity.Difference.as_values` gives them; `a` is the backtest."""
+    announced: Mapped[bool]
+    """Whether the message that tells of it was acknowledged."""
+
+
 class AlertRow(Table):
     """Something that a person should know."""
 

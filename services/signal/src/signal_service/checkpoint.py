@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
+from breakwater_core.errors import InvariantError
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -39,5 +41,14 @@ class Checkpoint:
 
     @classmethod
     def decode(cls, value: bytes) -> Self:
-        """Return the checkpoint that an entry holds."""
-        return cls(**json.loads(value))
+        """Return the checkpoint that an entry holds.
+
+        Raises:
+            InvariantError: If it is unreadable.
+        """
+        try:
+            return cls(**json.loads(value))
+        except (ValueError, TypeError) as error:
+            raise InvariantError(
+                f"the checkpoint is unreadable ({error}); delete its key: signal then reads the day from its start"
+            ) from error

@@ -6,18 +6,20 @@ decisions of a window are made in event time, each after the outcome of the one 
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from breakwater_core.config import BreakwaterConfig
+from breakwater_core.errors import PermanentError
 from breakwater_core.events import Intent, OrderEvent
+from breakwater_core.intents import IntentFactory, Outcome, OutcomeBook, key_of_decision
 from breakwater_core.market import LIVE_RUN_ID, Clock, ClockKind, DailyBar, TradeBatch
 from breakwater_core.portfolio import Decision, PortfolioStrategy
 from breakwater_runtime import subjects
-from breakwater_runtime.bus import Bus
+from breakwater_runtime.bus import Bus, BusError
 from breakwater_runtime.logs import get_logger
-from breakwater_runtime.readers import After
+from breakwater_runtime.readers import After, Delivery
 from signal_service.checkpoint import Checkpoint
-from signal_service.intents import IntentFactory, Outcome, OutcomeBook, key_of_decision
 from signal_service.metrics import (
     DECISION_TIME,
     DISTANCE,
@@ -28,29 +30,52 @@ from signal_service.metrics import (
     TRADES,
     WINDOWS,
 )
+from signal_service.progress import Progress
 
 _STATUS_INTERVAL_S = 1.0
+_RETRY_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message that could not be decoded, and why."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class MarketMessage:
-    """A decoded message of the market data, with its place in the stream and when it was taken from the bus."""
+    """A message of the market data as it was delivered, what it says, and when it was taken from the bus."""
 
-    value: TradeBatch | DailyBar | Clock
-    place: After
+    value: TradeBatch | DailyBar | Clock | Unreadable
+    delivery: Delivery
     received_at: float
+
+    @property
+    def place(self) -> After:
+        """Its place in the stream."""
+        return After(self.delivery.sequence, self.delivery.stored_ns)
+
+
+PutAside = Callable[[Delivery, str], Awaitable[None]]
+"""Keeps a message that cannot be used, with the reason, however long that takes."""
 
 
 class SignalHandler:
     """Feeds the strategy and publishes what it decides."""
 
-    def __init__(self, bus: Bus, config: BreakwaterConfig, *, instance: str, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, bus: Bus, config: BreakwaterConfig, *, instance: str, tasks: asyncio.TaskGroup, put_aside: PutAside
+    ) -> None:
         """Decide for the configuration's symbols; live publishes run as tasks of the group."""
         self._bus = bus
         self._config = config
         self._session = config.session.session()
         self._instance = instance
         self._tasks = tasks
+        self._put_aside = put_aside
+        self._publishing: set[asyncio.Task[None]] = set()
+        self._progress = Progress(bus)
         self._live = bus.run_id == LIVE_RUN_ID
         self._strategy = PortfolioStrategy(config, config.portfolio.symbols)
         self._factory = IntentFactory(bus.run_id, config, len(config.portfolio.symbols))
@@ -99,14 +124,23 @@ class SignalHandler:
     # -- market data -----------------------------------------------------------------------------------------------
 
     async def market_message(self, message: MarketMessage) -> None:
-        """Take one message of the market data and publish what follows from it."""
+        """Take one message of the market data and publish what follows from it.
+
+        One that cannot be read, or makes no sense, is put aside; what it should have told counts as missing data.
+        """
         value = message.value
-        if isinstance(value, TradeBatch):
-            await self._trades(value, message)
-        elif isinstance(value, DailyBar):
-            self._strategy.feed_bar(value)
-        else:
+        if isinstance(value, Clock):
             await self._clock(value, message)
+        elif isinstance(value, Unreadable):
+            await self._lost(message, value.reason)
+        else:
+            try:
+                if isinstance(value, DailyBar):
+                    self._strategy.feed_bar(value)
+                else:
+                    self._trades(value, message)
+            except PermanentError as error:
+                await self._lost(message, str(error))
         if self._live and self._strategy.buffered_from_ms is None:
             self._safe = message.place
 
@@ -115,7 +149,14 @@ class SignalHandler:
         for name in self._config.portfolio.symbols if symbol is None else (symbol,):
             self._strategy.mark_gap(name)
 
-    async def _trades(self, batch: TradeBatch, message: MarketMessage) -> None:
+    async def _lost(self, message: MarketMessage, reason: str) -> None:
+        subject = message.delivery.subject
+        symbol = subject.rpartition(".")[2]
+        is_of_one = subject in {subjects.trades(symbol), subjects.daily_bars(symbol)}
+        self.mark_gap(symbol if is_of_one else None)
+        await self._put_aside(message.delivery, reason)
+
+    def _trades(self, batch: TradeBatch, message: MarketMessage) -> None:
         if batch.symbol not in self._config.portfolio.symbols or not len(batch):
             return
         if not self._live:
@@ -145,7 +186,18 @@ class SignalHandler:
     def _decide_live(self, received_at: float) -> None:
         while decisions := self._strategy.next_decisions():
             for intent in self._intents_of(decisions):
-                self._tasks.create_task(self._publish(intent, received_at), name=f"publish-{intent.intent_id}")
+                task = self._tasks.create_task(self._publish(intent, received_at), name=f"publish-{intent.intent_id}")
+                self._publishing.add(task)
+                task.add_done_callback(self._publishing.discard)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until what was decided is published; what is not by then is decided again from the checkpoint."""
+        if self._publishing:
+            _, left = await asyncio.wait(self._publishing, timeout=timeout_s)
+            for task in left:
+                get_logger().warning("intent_left", task=task.get_name())
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     async def _decide_in_step(self, decisions: tuple[Decision, ...], received_at: float) -> None:
         await asyncio.gather(*(self._publish(intent, received_at) for intent in self._intents_of(decisions)))
@@ -182,19 +234,21 @@ class SignalHandler:
         for window in [number for number in self._window_starts if number <= clock.window]:
             del self._window_starts[window]
         WINDOWS.inc()
-        await self._write_checkpoint(resume_at, 0)
+        await _persistently(lambda: self._write_checkpoint(resume_at, 0))
         await self.announce_progress(clock.window)
 
     async def announce_progress(self, window: int) -> None:
         """Tell the lock-step that everything up to a window is decided."""
-        progress = subjects.progress_key(self._bus.run_id, "signal")
-        await self._bus.write(subjects.CHECKPOINT_BUCKET, progress, str(window).encode())
+        await _persistently(lambda: self._progress.raise_to(window))
 
     # -- checkpoints and status ------------------------------------------------------------------------------------
 
     async def checkpoint_live(self) -> None:
-        """Write down the state after the last message; live only."""
-        if self._safe is not None:
+        """Write down the state after the last message; live only.
+
+        Not while a decision is not on the bus yet: a restart behind it would never make it again.
+        """
+        if self._safe is not None and not self._publishing:
             await self._write_checkpoint(self._safe.sequence, self._safe.stored_ns)
 
     async def _write_checkpoint(self, market_sequence: int, stored_ns: int) -> None:
@@ -217,3 +271,13 @@ class SignalHandler:
             DISTANCE.labels(symbol).set(distance)
         for symbol, status in self._strategy.status().items():
             TRADABLE.labels(symbol).set(0 if status.blocked_reason else 1)
+
+
+async def _persistently(write: Callable[[], Awaitable[None]]) -> None:
+    """Do a write that is safe to repeat again and again until the bus acknowledges it."""
+    while True:
+        try:
+            return await write()
+        except BusError as error:
+            get_logger().warning("write_retried", reason=str(error))
+            await asyncio.sleep(_RETRY_S)

@@ -1,78 +1,93 @@
 """Wiring of signal: settings -> readers of market data and order events -> handler."""
 
 import asyncio
+import base64
 import time
 from contextlib import suppress
+from functools import partial
 
 from breakwater_core.config import BreakwaterConfig
-from breakwater_core.errors import TransientError
-from breakwater_core.market import LIVE_RUN_ID
+from breakwater_core.market import LIVE_RUN_ID, Clock
 from breakwater_runtime import codec, subjects
 from breakwater_runtime.bus import Bus, BusError
 from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.logs import get_logger
-from breakwater_runtime.readers import After, Delivery, Since, read_stream
+from breakwater_runtime.pulling import dead_letter_alert
+from breakwater_runtime.readers import After, Delivery, Since, nanoseconds_of, read_stream
 from breakwater_runtime.service import Service, open_service
 from signal_service.checkpoint import Checkpoint
-from signal_service.handler import MarketMessage, SignalHandler
+from signal_service.handler import MarketMessage, SignalHandler, Unreadable
 from signal_service.settings import SignalSettings
 
+SERVICE = "signal"
+MARKET_READER = "signal-market"
+ORDER_READER = "signal-orders"
 _DAY_START_MARGIN_MS = 60_000
-
-
-class OverloadedError(TransientError):
-    """More market data waits than the process may hold; a restart goes on from the checkpoint."""
+_DRAIN_SHARE = 0.75
+_RETRY_S = 0.25
 
 
 class Inbox:
     """Decodes what the readers deliver: market data into a queue, order events straight to the handler."""
 
-    def __init__(self, service: Service, handler: SignalHandler, tasks: asyncio.TaskGroup, limit: int) -> None:
-        """Hold at most `limit` messages of market data."""
+    def __init__(self, service: Service, tasks: asyncio.TaskGroup, limit: int) -> None:
+        """Have the bus wait while `limit` messages of market data are not handled."""
         self._service = service
-        self._handler = handler
         self._tasks = tasks
         self._limit = limit
-        self.queue: asyncio.Queue[MarketMessage] = asyncio.Queue()
+        self._queue: asyncio.Queue[MarketMessage] = asyncio.Queue()
+        self.room = asyncio.Event()
+        """Set while more market data may come."""
+        self.room.set()
 
     def market_data(self, delivery: Delivery) -> None:
-        """Queue a message; one that cannot be read is put aside and counts as missing data."""
+        """Queue a message; one that cannot be read keeps its place, so that what it hides is missed just there."""
         try:
             decoded = codec.decode(delivery.subject, delivery.payload)
         except codec.DecodeError as error:
-            self._tasks.create_task(self._put_aside(delivery, str(error)), name="put-aside")
+            self._put(MarketMessage(Unreadable(str(error)), delivery, time.monotonic()))
             return
-        if decoded.run_id != self._service.bus.run_id:
-            return
-        if self.queue.qsize() >= self._limit:
-            raise OverloadedError(f"{self.queue.qsize()} messages of market data wait; signal is too slow")
-        self.queue.put_nowait(
-            MarketMessage(decoded.value, After(delivery.sequence, delivery.stored_ns), time.monotonic())
-        )
-        self._service.health.hold("market_data")
-
-    def order_event(self, delivery: Delivery) -> None:
-        """Hand an order event of this run on."""
-        decoded = codec.decode(delivery.subject, delivery.payload)
         if decoded.run_id == self._service.bus.run_id:
-            self._handler.order_event(decoded.value)
+            self._put(MarketMessage(decoded.value, delivery, time.monotonic()))
+            self._service.health.hold("market_data")
 
-    async def work(self) -> None:
+    def _put(self, message: MarketMessage) -> None:
+        self._queue.put_nowait(message)
+        if self._queue.qsize() >= self._limit:
+            self.room.clear()
+
+    async def work(self, handler: SignalHandler) -> None:
         """Handle the queued messages, one after the other."""
         while True:
-            await self._handler.market_message(await self.queue.get())
+            message = await self._queue.get()
+            await handler.market_message(message)
+            if not self.room.is_set() and self._queue.qsize() <= self._limit // 2:
+                self.room.set()
 
-    async def _put_aside(self, delivery: Delivery, reason: str) -> None:
-        symbol = delivery.subject.rpartition(".")[2]
-        self._handler.mark_gap(symbol if delivery.subject == subjects.trades(symbol) else None)
-        await self._service.bus.dead_letter(
-            stream="MD",
-            consumer="signal",
-            subject=delivery.subject,
-            payload=delivery.payload,
-            sequence=delivery.sequence,
-            reason=reason,
-        )
+    def order_event(self, handler: SignalHandler, delivery: Delivery) -> None:
+        """Hand an order event of this run on; one that cannot be read is put aside."""
+        try:
+            decoded = codec.decode(delivery.subject, delivery.payload)
+        except codec.DecodeError as error:
+            keeping = self.put_aside(delivery, str(error), stream="ORDER", consumer=ORDER_READER)
+            self._tasks.create_task(keeping, name="put-aside")
+            return
+        if decoded.run_id == self._service.bus.run_id:
+            handler.order_event(decoded.value)
+
+    async def put_aside(self, delivery: Delivery, reason: str, *, stream: str = "MD", consumer: str = SERVICE) -> None:
+        """Keep a message that cannot be used as a dead letter, with an alert, however long that takes."""
+        bus = self._service.bus
+        letter = {"stream": stream, "consumer": consumer, "subject": delivery.subject, "reason": reason}
+        while True:
+            try:
+                await bus.dead_letter(**letter, payload=delivery.payload, sequence=delivery.sequence)
+            except BusError as error:
+                get_logger().warning("dead_letter_retried", reason=str(error))
+                await asyncio.sleep(_RETRY_S)
+            else:
+                break
+        await bus.alert(dead_letter_alert(**letter, run_id=bus.run_id, service=SERVICE, sequence=delivery.sequence))
 
 
 async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
@@ -81,33 +96,32 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
     if not config.portfolio.symbols:
         raise SettingsError("portfolio.symbols is empty; name the symbols to trade in the configuration")
     live = settings.run_id == LIVE_RUN_ID
-    async with open_service("signal", settings, stop, "market_data") as service, asyncio.TaskGroup() as tasks:
+    async with open_service(SERVICE, settings, stop, "market_data") as service, asyncio.TaskGroup() as tasks:
         bus = service.bus
-        handler = SignalHandler(bus, config, instance=settings.instance, tasks=tasks)
-        inbox = Inbox(service, handler, tasks, settings.queue_limit)
-        orders_from = _day_start(config) if live else 1
+        inbox = Inbox(service, tasks, settings.queue_limit)
+        handler = SignalHandler(bus, config, instance=settings.instance, tasks=tasks, put_aside=inbox.put_aside)
+        orders_from = await _day_start(bus, config) if live else 1
         market_from = await _resume(bus, settings, config, handler) or orders_from
         async with (
             read_stream(
                 bus,
-                name="signal-orders",
+                name=ORDER_READER,
                 stream="ORDER",
                 filters=["order.>"],
                 start=orders_from,
-                handle=inbox.order_event,
+                handle=partial(inbox.order_event, handler),
             ),
             read_stream(
                 bus,
-                name="signal-market",
+                name=MARKET_READER,
                 stream="MD",
                 filters=_filters(config),
                 start=market_from,
                 handle=inbox.market_data,
+                room=inbox.room,
             ),
         ):
-            working = [
-                tasks.create_task(inbox.work(), name="work"),
-            ]
+            working = [tasks.create_task(inbox.work(handler), name="work")]
             if live:
                 working.append(tasks.create_task(_checkpoints(handler, settings), name="checkpoints"))
             await stop.wait()
@@ -115,6 +129,7 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
                 task.cancel()
             await asyncio.gather(*working, return_exceptions=True)
             if live:
+                await handler.drain(settings.drain_timeout_s * _DRAIN_SHARE)
                 with suppress(BusError):
                     await handler.checkpoint_live()
 
@@ -124,10 +139,31 @@ def _filters(config: BreakwaterConfig) -> list[str]:
     return [*per_symbol, subjects.clock()]
 
 
-def _day_start(config: BreakwaterConfig) -> Since:
+async def _day_start(bus: Bus, config: BreakwaterConfig) -> Since:
+    """Return when the bus stored the first message of the running day, or a little before.
+
+    The newest clock on the bus tells which day it is, and how the server's clock, which stamps what it stores, stands
+    to the exchange's. Only without any clock does the time of this machine count.
+    """
     session = config.session.session()
-    now_ms = time.time_ns() // 1_000_000
-    return Since(session.day_start_ms(session.day_of(now_ms)) - _DAY_START_MARGIN_MS)
+    stored_ms = now_ms = time.time_ns() // 1_000_000
+    found = await _last_clock(bus)
+    if found is not None:
+        now_ms, stored_ms = found
+    elapsed_ms = now_ms - session.day_start_ms(session.day_of(now_ms))
+    return Since(stored_ms - elapsed_ms - _DAY_START_MARGIN_MS)
+
+
+async def _last_clock(bus: Bus) -> tuple[int, int] | None:
+    """Return the exchange's time of the newest clock of the run, and when it was stored, milliseconds; None without."""
+    try:
+        message = (await bus.api("STREAM.MSG.GET.MD", {"last_by_subj": subjects.clock()}))["message"]
+        decoded = codec.decode(subjects.clock(), base64.b64decode(message["data"]))
+    except (BusError, codec.DecodeError):
+        return None
+    if decoded.run_id != bus.run_id or not isinstance(decoded.value, Clock):
+        return None
+    return decoded.value.now_ms, nanoseconds_of(message["time"]) // 1_000_000
 
 
 async def _resume(

@@ -13,5 +13,5 @@ class SignalSettings(ServiceSettings):
 
     checkpoint_interval_s: float = Field(default=2.0, gt=0, le=60)
     """Live: seconds between two checkpoints; in replay there is one per window."""
-    queue_limit: int = Field(default=100_000, ge=100)
-    """Messages of the market data that may wait; beyond it the process stops, and starts again from its checkpoint."""
+    queue_limit: int = Field(default=20_000, ge=100)
+    """Messages of the market data that may wait in the process; beyond it the bus is asked to wait."""

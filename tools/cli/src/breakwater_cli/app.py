@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from breakwater_cli.dead import dead
 from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.errors import exit_code_of, explain
 from breakwater_runtime.logs import configure_logs
@@ -28,6 +29,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(dead)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML or JSON configuration.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given several times.")]
@@ -119,7 +122,7 @@ def demo(
 ) -> None:
     """Trade a synthetic market through every service as a process: no key, no Docker, nothing to set up."""
     from breakwater_cli.demo import run_demo
-    from breakwater_cli.replay import summary_line
+    from breakwater_cli.summary import summary_line
 
     report = run_async(
         lambda: run_demo(
@@ -154,8 +157,9 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Replay recorded trades or candles through the production services, in lock-step, and report."""
-    from breakwater_cli.replay import ReplayRequest, summary_line
+    from breakwater_cli.replay import ReplayRequest
     from breakwater_cli.replay import replay as run_replay
+    from breakwater_cli.summary import summary_line
     from breakwater_runtime.config_file import read_config
 
     request = ReplayRequest(
@@ -173,6 +177,42 @@ def replay(
         quiet=as_json,
     )
     report = run_async(lambda: run_replay(request))
+    _print(report["counters"] | {"run_id": report["run_id"]}, as_json=as_json, text=summary_line(report))
+
+
+@app.command()
+def backtest(
+    files: Annotated[list[str] | None, typer.Argument(help="Recordings: files, folders, or SYMBOL=FILE.")] = None,
+    recording: Annotated[list[str] | None, typer.Option(help="The same; may be repeated.")] = None,
+    engine: Annotated[str, typer.Option(help="tick: every trade, the report of a replay to the last byte.")] = "tick",
+    out: Annotated[
+        Path | None, typer.Option("--out", "--output", help="Folder for report.json and report.html, or a .json file.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="File for the HTML page.")] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    start: Annotated[str | None, typer.Option("--start", "--first-day", help="First day, e.g. 2024-05-01.")] = None,
+    end: Annotated[str | None, typer.Option("--end", "--last-day", help="Last day, included.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Default: the id of a replay of the same.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Backtest recorded trades or candles in one process, without bus and services, and report as a replay does."""
+    from breakwater_cli.backtest import BacktestRequest, engine_of, run_backtest
+    from breakwater_cli.summary import summary_line
+    from breakwater_runtime.config_file import read_config
+
+    request = BacktestRequest(
+        sources=(*(files or ()), *(recording or ())),
+        config=read_config(config, overrides or ()),
+        engine=engine_of(engine),
+        start=_day(start, "--start"),
+        end=_day(end, "--end"),
+        output=out,
+        page=html,
+        run_id=run_id,
+        quiet=as_json,
+    )
+    report = run_backtest(request)
     _print(report["counters"] | {"run_id": report["run_id"]}, as_json=as_json, text=summary_line(report))
 
 
@@ -281,11 +321,39 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Make the report of a run from the reporter's database."""
-    from breakwater_cli.replay import summary_line
     from breakwater_cli.reports import make_report
+    from breakwater_cli.summary import summary_line
 
     values = make_report(database, run_id, out)
     _print(values, as_json=as_json, text=summary_line(values))
+
+
+@app.command()
+def parity(
+    a: Annotated[str, typer.Argument(help="What should have happened: report.json, folder of a run, or run id.")],
+    b: Annotated[str, typer.Argument(help="What did happen: the same.")],
+    database: Annotated[
+        str | None, typer.Option(help="Where run ids are looked up: SQLAlchemy URL, or the --out folder of a run.")
+    ] = None,
+    tolerance_bps: Annotated[
+        str, typer.Option(help="Prices, fee rates and daily figures may differ by so many basis points.")
+    ] = "0",
+    tolerance_ms: Annotated[int, typer.Option(min=0, help="Executions may be apart by so many milliseconds.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two reports order by order: causes, costs. Exit code 0: equal, 1: they differ, 2: bad input."""
+    from breakwater_cli.parity import DIFFERENT, compare_reports, show
+    from breakwater_core.decimals import from_text
+    from breakwater_research.parity import Tolerance
+
+    tolerance = Tolerance(bps=from_text(tolerance_bps), time_ms=tolerance_ms)
+    found = compare_reports(a, b, database=database, tolerance=tolerance)
+    if as_json:
+        _print(found.as_values(), as_json=True, text="")
+    else:
+        show(found)
+    if not found.is_equal:
+        raise typer.Exit(DIFFERENT)
 
 
 @app.command("config")
@@ -308,25 +376,46 @@ def show_config(
 @app.command()
 def doctor(
     exchange: Annotated[str | None, typer.Option(help="REST base of an exchange to look at.")] = None,
+    accounts_file: Annotated[
+        Path | None, typer.Option(help="Keys to check, as EXECUTOR_ACCOUNTS_FILE has them; read-only calls.")
+    ] = None,
+    account: Annotated[str | None, typer.Option(help="Only this account of the file.")] = None,
     api_key: Annotated[
         str | None, typer.Option(envvar="BREAKWATER_API_KEY", help="Key to check; read-only calls.")
     ] = None,
     api_secret: Annotated[str | None, typer.Option(envvar="BREAKWATER_API_SECRET", help="Its secret.")] = None,
+    leverage: Annotated[int, typer.Option(min=1, max=100, help="Leverage that each symbol should have.")] = 10,
+    echo_url: Annotated[
+        str | None, typer.Option(help="Service that answers with the address it is asked from.")
+    ] = None,
+    expected_address: Annotated[
+        list[str] | None, typer.Option(help="Address or network that requests may leave from; may be repeated.")
+    ] = None,
     database: Annotated[str | None, typer.Option(help="SQLAlchemy URL to try.")] = None,
     nats: Annotated[str | None, typer.Option(help="NATS address to try; default: the embedded server.")] = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check this machine, and on request an exchange key, a database and a NATS server; each fault with its remedy."""
-    from breakwater_cli.doctor import DoctorRequest, examine
+    """Check this machine, and on request accounts at an exchange, a database and a NATS server.
 
-    request = DoctorRequest(
-        exchange_url=exchange, api_key=api_key, api_secret=api_secret, database_url=database, nats_url=nats
+    Each fault comes with its remedy. Exit code 0: nothing failed, 1: a check failed, 2: bad input.
+    """
+    from breakwater_cli.doctor import doctor_request, examine, table
+
+    request = doctor_request(
+        exchange_url=exchange,
+        accounts_file=accounts_file,
+        account=account,
+        api_key=api_key,
+        api_secret=api_secret,
+        leverage=leverage,
+        echo_url=echo_url,
+        expected_addresses=tuple(expected_address or ()),
+        database_url=database,
+        nats_url=nats,
+        config_path=config,
     )
     findings = run_async(lambda: examine(request))
-    if as_json:
-        _print([finding.as_values() for finding in findings], as_json=True, text="")
-    else:
-        for finding in findings:
-            sys.stdout.write(finding.line() + "\n")
+    _print([finding.as_values() for finding in findings], as_json=as_json, text=table(findings))
     if any(not finding.passed for finding in findings):
         raise typer.Exit(1)

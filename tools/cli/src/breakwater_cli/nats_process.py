@@ -28,10 +28,12 @@ class NatsProcess:
     Attributes:
         directory: Configuration, log and store; kept when the server stops.
         port: Where it listens.
+        store_limit: Bytes that the streams may reserve together; None: what the server finds reasonable for the disk.
     """
 
     directory: Path
     port: int = field(default_factory=free_port)
+    store_limit: int | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,9 +52,10 @@ class NatsProcess:
         self.directory.mkdir(parents=True, exist_ok=True)
         configuration = self.directory / "nats.conf"
         store = self.directory / "store"
+        limit = "" if self.store_limit is None else f"  max_file_store: {self.store_limit}\n"
         configuration.write_text(
             f'host: "127.0.0.1"\nport: {self.port}\nmax_payload: 1MB\nwrite_deadline: "30s"\n'
-            f'jetstream {{\n  store_dir: "{store}"\n  sync_interval: always\n}}\n',
+            f'jetstream {{\n  store_dir: "{store}"\n  sync_interval: always\n{limit}}}\n',
             encoding="utf-8",
         )
         with self._log_path.open("ab") as log:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from breakwater_cli.completion import ProgressWatch, wait_for_end, wait_until_se
 from breakwater_cli.display import ReplayDisplay
 from breakwater_cli.nats_process import NatsProcess
 from breakwater_cli.processes import ProcessGroup, ProcessSpecification
+from breakwater_cli.summary import finish_report
 from breakwater_cli.system import SystemPlan
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.identities import replay_run_id
-from breakwater_recordings.recording import Recording
+from breakwater_recordings.selection import first_prices, played_days
 from breakwater_recordings.sources import open_recording
 from breakwater_research.report_files import write_report
 from breakwater_research.tearsheet import render_html
@@ -76,17 +76,11 @@ def prepare(request: ReplayRequest) -> PreparedReplay:
     if not wanted:
         portfolio = config.portfolio.model_copy(update={"symbols": recording.symbols})
         config = config.model_copy(update={"portfolio": portfolio})
-    first_day, last_day = replayed_days(recording, request.start, request.end)
+    first_day, last_day = played_days(recording, request.start, request.end)
     run_id = request.run_id or replay_run_id(
         fingerprint=recording.fingerprint, strategy_version=config.version, first_day=first_day, last_day=last_day
     )
     return PreparedReplay(request, config, run_id, first_day, last_day, first_prices(recording))
-
-
-def first_prices(recording: Recording) -> dict[str, float]:
-    """Return each symbol's first recorded price, by which the paper exchange sets rules that it does not know."""
-    first = {symbol: recording.reader(symbol).peek(recording.last_ms + 1) for symbol in recording.symbols}
-    return {symbol: trade[1] for symbol, trade in first.items() if trade is not None}
 
 
 def check_speed(speed: str) -> None:
@@ -100,22 +94,6 @@ def check_speed(speed: str) -> None:
             raise ValueError(speed)
     except ValueError as error:
         raise InvalidInputError(f"--speed takes 'max' or a positive number, was {speed!r}") from error
-
-
-def replayed_days(recording: Recording, start: date | None, end: date | None) -> tuple[date, date]:
-    """Return the first and last day to replay: whole days, within the range asked for.
-
-    Raises:
-        InvalidInputError: If no day in the range is complete for any symbol.
-    """
-    days = sorted({day for symbol in recording.symbols for day in recording.complete_days(symbol)})
-    chosen = [day for day in days if (start is None or day >= start) and (end is None or day <= end)]
-    if not chosen:
-        held = f"{days[0]} to {days[-1]}" if days else "none"
-        raise InvalidInputError(
-            f"no complete day between {start or 'the beginning'} and {end or 'the end'}; complete days: {held}"
-        )
-    return chosen[0], chosen[-1]
 
 
 async def replay(request: ReplayRequest) -> dict[str, Any]:
@@ -156,15 +134,6 @@ async def replay(request: ReplayRequest) -> dict[str, Any]:
     write_report(report, output / "report.json")
     (output / "report.html").write_text(render_html(report), encoding="utf-8")
     return report
-
-
-def finish_report(report: dict[str, Any], *, trades: int, wall_seconds: float) -> None:
-    """Put in what the database cannot know: trades played and wall-clock figures."""
-    report["counters"] |= {
-        "trades": trades,
-        "wall_seconds": round(wall_seconds, 3),
-        "trades_per_second": round(trades / wall_seconds) if wall_seconds > 0 else 0,
-    }
 
 
 async def _run(plan: SystemPlan, prepared: PreparedReplay, started: float) -> tuple[int, float]:
@@ -247,17 +216,3 @@ def _clear(output: Path, *, database: bool) -> None:
             shutil.rmtree(output / name, ignore_errors=True)
     except OSError as error:
         raise InvalidInputError(f"--out {output}: cannot be written ({error.strerror})") from error
-
-
-def summary_line(report: dict[str, Any]) -> str:
-    """Return the run's outcome in one line."""
-    counters, days = report["counters"], report["days"]
-    result = ""
-    if days:
-        total = (Decimal(days[-1]["cumulative"]) - 1) * 100
-        result = f"{len({row['day'] for row in days})} days, return {total:+.2f} %, "
-        result += f"MDD {Decimal(days[-1]['mdd']) * 100:.2f} %, "
-    return (
-        f"{result}{counters['orders']} orders, {counters['fills']} fills, {counters['trades']:,} trades in "
-        f"{counters['wall_seconds']:.1f} s ({counters['trades_per_second']:,}/s)"
-    )

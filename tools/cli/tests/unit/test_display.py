@@ -1,7 +1,7 @@
 """Lines that a person reads."""
 
 from breakwater_cli.display import day_line
-from breakwater_cli.replay import finish_report, summary_line
+from breakwater_cli.summary import finish_report, summary_line
 
 
 def test_a_day_is_one_line_with_return_and_largest_drawdown() -> None:

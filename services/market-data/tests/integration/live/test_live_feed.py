@@ -1,7 +1,7 @@
 """The live feed against a local exchange: order, gaps, restarts, the day's turn."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,14 @@ import pytest
 
 from breakwater_core.market import BarState, ClockKind
 from breakwater_core.session import Session
+from breakwater_recordings.day_openings import read_day_opening
 from breakwater_recordings.sources import open_recording
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.readers import read_stream
+from market_data_service.incomplete_days import IncompleteDays
 from market_data_service.main import run
+from market_data_service.symbol_feed import Gap
 
 DAY_MS = 86_400_000
 
@@ -211,6 +214,62 @@ async def test_a_recorded_live_feed_is_a_recording_with_its_coverage(
     (covered,) = recording.coverage["BTCUSDT"].intervals
     assert abs(covered[0] - exchange.trades["BTCUSDT"][0]["T"]) < 1000
     assert covered[1] == exchange.trades["ETHUSDT"][0]["T"]
+
+
+async def test_the_bars_that_a_recorded_day_was_traded_with_stand_beside_its_trades(
+    exchange: Any, listener: Any, live_service: Any, tmp_path: Path
+) -> None:
+    exchange.offset_ms = DAY_MS - round(datetime.now(tz=UTC).timestamp() * 1000) % DAY_MS - 1500
+    started = datetime.fromtimestamp(exchange.now_ms() / 1000, tz=UTC).date()
+    async with live_service(record_directory=tmp_path):
+        await connected(exchange, listener)
+        await exchange.trade("BTCUSDT", 130)
+        await listener.until(lambda: len(listener.bars("BTCUSDT", BarState.OPEN)) == 2)
+        await listener.until(lambda: len(listener.bars("ETHUSDT", BarState.OPEN)) == 2)
+    for number in (0, 1):
+        day = started + timedelta(days=number)
+        opening = read_day_opening(tmp_path, day)
+        assert opening is not None
+        assert opening.symbols == ("BTCUSDT", "ETHUSDT")
+        of_symbol = [bar for bar in opening.bars if bar.symbol == "BTCUSDT"]
+        closed = {bar.day: bar for bar in listener.bars("BTCUSDT", BarState.CLOSED) if bar.day < day}
+        opened = [bar for bar in listener.bars("BTCUSDT", BarState.OPEN) if bar.day == day]
+        assert of_symbol == [*(closed[known] for known in sorted(closed)[-5:]), opened[-1]]
+
+
+async def test_two_processes_at_once_store_each_trade_once_and_forget_no_gap_of_each_other(
+    exchange: Any, listener: Any, live_service: Any, live_bus: Bus
+) -> None:
+    async with live_service(instance="a"), live_service(instance="b"):
+        await connected(exchange, listener, 2)
+        await listener.until(lambda: len(exchange.sockets) == 2)
+        for number in range(40):
+            await exchange.trade("BTCUSDT", 100 + number)
+        await listener.until(lambda: 139 in listener.prices("BTCUSDT"))
+        first, second = (IncompleteDays(live_bus, Session()) for _ in range(2))
+        await asyncio.gather(
+            first.add("BTCUSDT", Gap(DAY_MS, DAY_MS + 1)), second.add("ETHUSDT", Gap(2 * DAY_MS, 2 * DAY_MS + 1))
+        )
+    await first.read()
+    assert first.holds("BTCUSDT", date(1970, 1, 2))
+    assert first.holds("ETHUSDT", date(1970, 1, 3))
+    assert listener.prices("BTCUSDT") == [100.0 + number for number in range(40)]
+
+
+async def test_a_symbol_that_nobody_trades_any_more_is_told_once_while_others_go_on(
+    exchange: Any, listener: Any, live_service: Any
+) -> None:
+    async with live_service(stale_after_s=0.1, quiet_after_s=0.3):
+        await connected(exchange, listener)
+        await exchange.trade("BTCUSDT", 1)
+        while not listener.alerts("symbol_not_trading"):
+            await exchange.trade("ETHUSDT", 7)
+            await asyncio.sleep(0.02)  # other symbols move
+        for _ in range(20):
+            await exchange.trade("ETHUSDT", 7)
+            await asyncio.sleep(0.02)
+    assert [alert.symbol for alert in listener.alerts("symbol_not_trading")] == ["BTCUSDT"]
+    assert not listener.alerts("data_gap")
 
 
 async def test_an_absent_exchange_is_named(live_settings: Any, exchange: Any) -> None:

@@ -215,7 +215,7 @@ def key_information(call: Call) -> Answer:
             "permissions": {
                 "ContractTrade": list(key.permissions),
                 "Spot": [],
-                "Wallet": [],
+                "Wallet": list(key.wallet_permissions),
                 "Options": [],
                 "Derivatives": ["DerivativesTrade"],
                 "CopyTrading": [],

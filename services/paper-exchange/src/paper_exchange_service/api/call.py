@@ -22,6 +22,9 @@ class Desk(Protocol):
     def now_ms(self) -> int:
         """Return the venue's time."""
 
+    def server_ms(self) -> int:
+        """Return the time that the servers tell."""
+
     def submit(self, order: Order, at_ms: int) -> None:
         """Have an accepted order matched after the venue's latency."""
 

@@ -21,7 +21,7 @@ from paper_exchange_service.engine.refusal import Refusal, bad_parameter
 
 def server_time(call: Call) -> Answer:
     """GET market/time."""
-    now_ms = call.desk.now_ms()
+    now_ms = call.desk.server_ms()
     return Answer({"timeSecond": str(now_ms // 1000), "timeNano": f"{now_ms}000000"})
 
 
@@ -35,8 +35,9 @@ def instruments_info(call: Call) -> Answer:
         if symbol:
             call.engine.market(symbol)
         for market in _markets(call):
-            row = instrument_row(market)
-            if symbol in {"", market.symbol} and base in {"", row["baseCoin"]} and status in {"", "Trading"}:
+            suspended = call.engine.order_faults.is_suspended(market.symbol, call.at_ms)
+            row = instrument_row(market, status="Closed" if suspended else "Trading")
+            if symbol in {"", market.symbol} and base in {"", row["baseCoin"]} and status in {"", row["status"]}:
                 rows.append(row)
     elif category not in OTHER_CATEGORIES:
         raise bad_parameter("params error: Category is invalid")

@@ -8,11 +8,12 @@ import numpy as np
 
 from breakwater_core.decimals import from_float, to_text
 from breakwater_core.market import TradeBatch
+from breakwater_core.venue_rules import FUNDING_INTERVAL_MS
 from paper_exchange_service.api.ladder import ladder
 from paper_exchange_service.api.rows import Row
 from paper_exchange_service.engine.candles import DAY_MS
 from paper_exchange_service.engine.engine import Engine
-from paper_exchange_service.engine.markets import FUNDING_INTERVAL_MS, Market
+from paper_exchange_service.engine.markets import Market
 
 _HOUR_MS = 3_600_000
 _RATIO = Decimal("1e-6")
@@ -27,7 +28,7 @@ def coins_of(symbol: str) -> tuple[str, str]:
     return symbol, "USDT"
 
 
-def instrument_row(market: Market) -> Row:
+def instrument_row(market: Market, *, status: str = "Trading") -> Row:
     """Return the row of `market/instruments-info`."""
     rules, instrument = market.rules, market.instrument
     base, quote = coins_of(market.symbol)
@@ -35,7 +36,7 @@ def instrument_row(market: Market) -> Row:
     return {
         "symbol": market.symbol,
         "contractType": "LinearPerpetual",
-        "status": "Trading",
+        "status": status,
         "baseCoin": base,
         "quoteCoin": quote,
         "launchTime": "1585526400000",

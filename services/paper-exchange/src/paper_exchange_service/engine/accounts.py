@@ -22,6 +22,7 @@ class Credentials:
         ips: Addresses that may use it; empty: any.
         expires_ms: Time at which it expires; None: never.
         permissions: Bybit's `ContractTrade` rights.
+        wallet_permissions: Bybit's `Wallet` rights.
     """
 
     key: str
@@ -30,6 +31,7 @@ class Credentials:
     ips: tuple[str, ...] = ()
     expires_ms: int | None = None
     permissions: tuple[str, ...] = ("Order", "Position")
+    wallet_permissions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Credentials(key={self.key!r}, secret=***)"

@@ -5,9 +5,11 @@ from decimal import Decimal
 from typing import Protocol
 
 from breakwater_core.events import Side
+from breakwater_core.venue_ids import event_id_of, exec_id_of
+from breakwater_core.venue_rules import funding_payment, trading_fee
 from paper_exchange_service.engine.accounts import Account, ClosedPnl, Transaction
 from paper_exchange_service.engine.markets import Costs
-from paper_exchange_service.engine.orders import Execution, Order, Status, event_id_of, exec_id_of
+from paper_exchange_service.engine.orders import Execution, Order, Status
 from paper_exchange_service.engine.positions import Position
 
 ZERO = Decimal(0)
@@ -59,7 +61,7 @@ def book_fill(
 ) -> Execution:
     """Fill a part of an open order and return the execution; the caller sets the order's final state."""
     rate = costs.maker_fee if is_maker else costs.taker_fee
-    fee = quantity * price * rate
+    fee = trading_fee(quantity, price, rate)
     position = account.position(order.symbol, order.request.position_index)
     entry_price = position.average
     applied = position.apply(quantity * order.side.sign, price, fee, time_ms)
@@ -133,7 +135,7 @@ def book_fill(
 
 def book_funding(account: Account, position: Position, *, rate: Decimal, mark: Decimal, stamp_ms: int) -> Execution:
     """Settle funding of an open position: size * mark * rate, paid by longs when the rate is positive."""
-    amount = position.size * mark * rate
+    amount = funding_payment(position.size, mark, rate)
     side = Side.BUY if position.size > 0 else Side.SELL
     execution = Execution(
         exec_id=event_id_of("funding", account.name, position.symbol, position.index, stamp_ms),

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 from breakwater_core.market import Instrument, TradeBatch
+from breakwater_core.venue_ids import order_id_of
+from breakwater_core.venue_rules import order_margin
 from paper_exchange_service.engine.accounts import Account, Credentials
 from paper_exchange_service.engine.bookkeeping import EngineListener, Silence, book_transfer
-from paper_exchange_service.engine.margin import Valuation, order_margin, valuation
+from paper_exchange_service.engine.margin import Valuation, valuation
 from paper_exchange_service.engine.markets import Costs, Market
 from paper_exchange_service.engine.matching import Matcher
+from paper_exchange_service.engine.order_faults import NoOrderFaults, OrderFaults
 from paper_exchange_service.engine.orders import (
     NEVER_MS,
     Order,
@@ -20,7 +23,6 @@ from paper_exchange_service.engine.orders import (
     OrderType,
     Status,
     TimeInForce,
-    order_id_of,
 )
 from paper_exchange_service.engine.positions import Position
 from paper_exchange_service.engine.refusal import (
@@ -52,6 +54,7 @@ class Engine:
         instrument_source: InstrumentSource | None = None,
         listener: EngineListener | None = None,
         retention_ms: int = 3_600_000,
+        order_faults: OrderFaults | None = None,
     ) -> None:
         """Open the exchange.
 
@@ -61,6 +64,7 @@ class Engine:
             instrument_source: Rules for symbols that only appear in the trades; None: they are passed over.
             listener: Is told about every change.
             retention_ms: How long trades are kept.
+            order_faults: Decides what goes wrong with orders; None: nothing does.
         """
         self.costs = costs
         self.markets: dict[str, Market] = {}
@@ -68,6 +72,7 @@ class Engine:
         self.keys: dict[str, Account] = {}
         self._instrument_source = instrument_source
         self._retention_ms = retention_ms
+        self.order_faults = order_faults or NoOrderFaults()
         self.matcher = Matcher(costs, listener or Silence())
         self.settlement = Settlement(self.markets, self.matcher)
         for instrument in instruments:
@@ -128,6 +133,7 @@ class Engine:
         market = self.market(request.symbol)
         if request.order_link_id and request.order_link_id in account.links:
             raise duplicate_link_id()
+        self.order_faults.refuse(account.name, request, at_ms)
         position, reduces = account.resolve(request)
         last = market.last_at(at_ms)
         if last is None:
@@ -158,6 +164,7 @@ class Engine:
             stop_order_type="" if request.trigger_price is None else "Stop",
             closes_all=request.quantity == ZERO,
         )
+        order.outcome = self.order_faults.outcome(order, market.rules.step)
         self.register(account, order)
         return order
 
@@ -175,7 +182,10 @@ class Engine:
         account = self.accounts[order.account]
         if order.active_ms != NEVER_MS or not order.status.is_open:
             return
-        self.settlement.advance_symbol(account, order.symbol, at_ms)
+        if account.resolve(order.request)[1]:
+            self.settlement.advance_symbol(account, order.symbol, at_ms)
+        else:
+            self.settlement.advance_account(account, at_ms)
         order.active_ms = at_ms
         if order.status is Status.UNTRIGGERED:
             self.matcher.announce(account, order, at_ms, [])
@@ -399,4 +409,4 @@ class Engine:
         opening = quantity - reducible
         if opening <= 0:
             return ZERO
-        return order_margin(opening, price, account.leverage_of(request.symbol), self.costs)
+        return order_margin(opening, price, account.leverage_of(request.symbol), self.costs.taker_fee)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from breakwater_core.venue_rules import closing_fee, position_initial_margin
 from paper_exchange_service.engine.accounts import Account
 from paper_exchange_service.engine.markets import Costs
 from paper_exchange_service.engine.positions import Position
@@ -49,20 +50,13 @@ class Valuation:
 def position_margin(position: Position, mark: Decimal, leverage: Decimal, costs: Costs) -> PositionMargin:
     """Return the value and the margins of a position: initial = value / leverage and the fee of closing it."""
     value = abs(position.size) * mark
-    closing_fee = value * max(ZERO, costs.taker_fee)
     return PositionMargin(
         mark=mark,
         value=value,
         unrealised=position.unrealised(mark),
-        initial=value / leverage + closing_fee,
-        maintenance=value * costs.maintenance_ratio + closing_fee,
+        initial=position_initial_margin(value, leverage, costs.taker_fee),
+        maintenance=value * costs.maintenance_ratio + closing_fee(value, costs.taker_fee),
     )
-
-
-def order_margin(quantity: Decimal, price: Decimal, leverage: Decimal, costs: Costs) -> Decimal:
-    """Return what an opening order sets aside: value / leverage and the fees of both ways."""
-    value = quantity * price
-    return value / leverage + 2 * value * max(ZERO, costs.taker_fee)
 
 
 def valuation(account: Account, marks: Marks, costs: Costs) -> Valuation:

@@ -7,12 +7,10 @@ from decimal import Decimal
 
 from breakwater_core.decimals import from_float
 from breakwater_core.market import Instrument, TradeBatch
+from breakwater_core.price_history import PriceHistory
+from breakwater_core.venue_rules import BAND_RATIO, MAINTENANCE_RATIO, funding_stamps
 from paper_exchange_service.engine.candles import MinuteCandles
-from paper_exchange_service.engine.prices import PriceHistory
 from paper_exchange_service.engine.rules import TradingRules
-
-FUNDING_INTERVAL_MS = 8 * 3_600_000
-"""Funding is settled at 00:00, 08:00 and 16:00 UTC."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,8 @@ class Costs:
     slippage_ratio: Decimal = Decimal("0.0001")
     latency_ms: int = 50
     depth_notional: Decimal | None = None
-    band_ratio: Decimal = Decimal("0.05")
-    maintenance_ratio: Decimal = Decimal("0.005")
+    band_ratio: Decimal = BAND_RATIO
+    maintenance_ratio: Decimal = MAINTENANCE_RATIO
     funding_rate: Decimal = Decimal(0)
     funding_records: Mapping[str, Mapping[int, Decimal]] = field(default_factory=dict)
 
@@ -56,10 +54,7 @@ class Costs:
                     return
                 yield stamp
             return
-        stamp = (after_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
-        while stamp <= through_ms:
-            yield stamp
-            stamp += FUNDING_INTERVAL_MS
+        yield from funding_stamps(after_ms, through_ms)
 
 
 class Market:

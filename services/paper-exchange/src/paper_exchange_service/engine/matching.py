@@ -10,12 +10,12 @@ from decimal import Decimal
 
 from breakwater_core.decimals import floor_to_step
 from breakwater_core.events import Side
+from breakwater_core.venue_rules import taker_fills
 from paper_exchange_service.engine.accounts import Account
 from paper_exchange_service.engine.bookkeeping import EngineListener, book_fill
 from paper_exchange_service.engine.markets import Costs, Market
-from paper_exchange_service.engine.orders import Execution, Order, Status, TimeInForce
+from paper_exchange_service.engine.orders import AS_IT_IS, Execution, Order, Status, TimeInForce
 from paper_exchange_service.engine.positions import Position
-from paper_exchange_service.engine.rules import taker_price
 
 ZERO = Decimal(0)
 
@@ -36,7 +36,13 @@ class Matcher:
         order.active_ms = at_ms
         if not self._fit_to_position(account, order, at_ms):
             return
+        outcome, order.outcome = order.outcome, AS_IT_IS
+        if outcome.rejected:
+            self.close(account, order, Status.REJECTED, at_ms, reason=outcome.rejected)
+            return
         levels = self._levels(order, market, last)
+        if outcome.share is not None:
+            levels = _first(levels, _part(order.leaves, outcome.share, market.rules.step))
         request = order.request
         if request.time_in_force is TimeInForce.POST_ONLY:
             if next(levels, None) is not None:
@@ -167,20 +173,17 @@ class Matcher:
         return True
 
     def _levels(self, order: Order, market: Market, last: Decimal) -> Iterator[tuple[Decimal, Decimal]]:
-        """Yield price and quantity of what the order takes, best price first."""
-        rules, costs = market.rules, self.costs
-        sign = order.side.sign
-        price = taker_price(order.side, last, costs.slippage_ratio, rules.tick)
-        bound = self._bound(order, market, last)
-        left = order.leaves
-        while left > 0 and (bound - price) * sign >= 0:
-            if costs.depth_notional is None:
-                yield price, left
-                return
-            quantity = min(left, max(rules.step, floor_to_step(costs.depth_notional / price, rules.step)))
-            yield price, quantity
-            left -= quantity
-            price += sign * rules.tick
+        """Return price and quantity of what the order takes, best price first."""
+        return taker_fills(
+            order.side,
+            order.leaves,
+            last=last,
+            bound=self._bound(order, market, last),
+            slippage_ratio=self.costs.slippage_ratio,
+            tick=market.rules.tick,
+            step=market.rules.step,
+            depth_notional=self.costs.depth_notional,
+        )
 
     def _bound(self, order: Order, market: Market, last: Decimal) -> Decimal:
         if not order.is_market:
@@ -204,3 +207,18 @@ class Matcher:
         orders = account.open_orders.get(order.symbol)
         if orders is not None:
             orders.pop(order.order_id, None)
+
+
+def _part(quantity: Decimal, share: Decimal, step: Decimal) -> Decimal:
+    """Return the share of the quantity on the step: at least one step unless the share is 0, and never all of it."""
+    return min(max(step, floor_to_step(quantity * share, step)), quantity - step) if share else ZERO
+
+
+def _first(levels: Iterator[tuple[Decimal, Decimal]], quantity: Decimal) -> Iterator[tuple[Decimal, Decimal]]:
+    """Yield price and quantity of the levels until the quantity is reached."""
+    left = quantity
+    for price, offered in levels:
+        if left <= 0:
+            return
+        yield price, min(offered, left)
+        left -= offered

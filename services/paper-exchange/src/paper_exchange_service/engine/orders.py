@@ -1,6 +1,5 @@
 """Orders and executions as the exchange keeps them, with Bybit's own names for states."""
 
-import uuid
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -10,7 +9,6 @@ from breakwater_core.events import Side
 ZERO = Decimal(0)
 NEVER_MS = 2**62
 """An order that waits for its matching cannot fill from trades yet."""
-_NAMESPACE = uuid.UUID("6f1d2c1e-6f0b-5e3e-9a3e-2f6d1b7c9a40")
 
 
 class OrderType(StrEnum):
@@ -83,6 +81,22 @@ class OrderRequest:
     slippage_ticks: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What becomes of an accepted order when it is matched for the first time.
+
+    Attributes:
+        rejected: Reason for which it is rejected; empty: it is not.
+        share: Part of it that may fill, the rest is cancelled; None: all of it.
+    """
+
+    rejected: str = ""
+    share: Decimal | None = None
+
+
+AS_IT_IS = Outcome()
+
+
 @dataclass(slots=True, eq=False)
 class Order:
     """One order; times are milliseconds UTC, quantities base units, values quote currency.
@@ -92,6 +106,7 @@ class Order:
         bound: Worst price it may fill at: the limit, or the slippage bound of a market order.
         margin: Balance set aside while the order is open.
         closes_all: The quantity follows the position.
+        outcome: What an injected fault makes of its first matching.
     """
 
     account: str
@@ -116,6 +131,7 @@ class Order:
     stop_order_type: str = ""
     create_type: str = "CreateByUser"
     closed_pnl: Decimal = ZERO
+    outcome: Outcome = AS_IT_IS
     executions: list["Execution"] = field(default_factory=list)
 
     @property
@@ -185,18 +201,3 @@ class Execution:
     def order_id(self) -> str:
         """Id of the order behind it; funding has the execution's own id."""
         return self.order.order_id if self.order else self.exec_id
-
-
-def order_id_of(account: str, link_id: str, counter: int) -> str:
-    """Return the id of an order: of the client's id if it gave one, else of the account's running number."""
-    return str(uuid.uuid5(_NAMESPACE, f"{account}/{link_id}" if link_id else f"{account}/#{counter}"))
-
-
-def exec_id_of(order_id: str, number: int) -> str:
-    """Return the id of an order's fill number `number` (from 1)."""
-    return str(uuid.uuid5(_NAMESPACE, f"{order_id}/{number}"))
-
-
-def event_id_of(kind: str, account: str, symbol: str, position_index: int, time_ms: int) -> str:
-    """Return the id of something that the exchange itself does to a position, e.g. funding."""
-    return str(uuid.uuid5(_NAMESPACE, f"{kind}/{account}/{symbol}/{position_index}/{time_ms}"))

@@ -1,9 +1,10 @@
 """Trading rules of an instrument as Bybit enforces them: steps, bounds, the price band."""
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import Decimal
 
 from breakwater_core.events import Side
 from breakwater_core.market import Instrument
+from breakwater_core.venue_rules import BAND_RATIO, MAINTENANCE_RATIO, price_limits
 from paper_exchange_service.engine.refusal import Refusal, bad_parameter
 
 _PRICE_STEPS = 19_999_998
@@ -23,8 +24,8 @@ class TradingRules:
         self,
         instrument: Instrument,
         *,
-        band_ratio: Decimal = Decimal("0.05"),
-        maintenance_ratio: Decimal = Decimal("0.005"),
+        band_ratio: Decimal = BAND_RATIO,
+        maintenance_ratio: Decimal = MAINTENANCE_RATIO,
     ) -> None:
         self.instrument = instrument
         self.band_ratio = band_ratio
@@ -62,28 +63,9 @@ class TradingRules:
 
     def limits(self, mark: Decimal) -> tuple[Decimal, Decimal]:
         """Return the highest price of a purchase and the lowest of a sale, on the tick, inside the band."""
-        highest = floor_to_tick(mark * (1 + self.band_ratio), self.tick)
-        lowest = ceil_to_tick(mark * (1 - self.band_ratio), self.tick)
-        return highest, max(lowest, self.min_price)
+        return price_limits(mark, self.band_ratio, self.tick)
 
     def bound(self, side: Side, mark: Decimal) -> Decimal:
         """Return the worst price that a market order of the side may fill at."""
         highest, lowest = self.limits(mark)
         return highest if side is Side.BUY else lowest
-
-
-def floor_to_tick(price: Decimal, tick: Decimal) -> Decimal:
-    """Return the multiple of the tick at or below the price."""
-    return (price / tick).to_integral_value(rounding=ROUND_FLOOR) * tick
-
-
-def ceil_to_tick(price: Decimal, tick: Decimal) -> Decimal:
-    """Return the multiple of the tick at or above the price."""
-    return (price / tick).to_integral_value(rounding=ROUND_CEILING) * tick
-
-
-def taker_price(side: Side, last: Decimal, slippage_ratio: Decimal, tick: Decimal) -> Decimal:
-    """Return where a market order begins to fill: the last trade moved against the taker, rounded away from it."""
-    if side is Side.BUY:
-        return ceil_to_tick(last * (1 + slippage_ratio), tick)
-    return max(tick, floor_to_tick(last * (1 - slippage_ratio), tick))

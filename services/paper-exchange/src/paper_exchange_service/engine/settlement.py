@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breakwater_core.events import Side
+from breakwater_core.venue_ids import event_id_of
+from breakwater_core.venue_rules import Exposure, first_breach
 from paper_exchange_service.engine.accounts import Account
 from paper_exchange_service.engine.bookkeeping import book_funding
 from paper_exchange_service.engine.markets import Market
 from paper_exchange_service.engine.matching import Matcher
-from paper_exchange_service.engine.orders import Order, OrderRequest, OrderType, Status, TimeInForce, event_id_of
+from paper_exchange_service.engine.orders import Order, OrderRequest, OrderType, Status, TimeInForce
 from paper_exchange_service.engine.positions import Position
 
 ZERO = Decimal(0)
@@ -41,12 +43,20 @@ class Settlement:
         self._costs = matcher.costs
 
     def advance_account(self, account: Account, through_ms: int) -> None:
-        """Settle every symbol of the account through the time, then check its margin."""
-        symbols = {symbol for symbol, orders in account.open_orders.items() if orders}
-        symbols.update(symbol for symbol, _ in account.held)
-        for symbol in sorted(symbols):
-            self._advance(account, symbol, through_ms)
-        self._check_margin(account, through_ms)
+        """Settle every symbol of the account through the time, and check its margin on the way.
+
+        The margin is checked up to each funding stamp before the stamp is settled. So it does not matter in how many
+        steps the time is reached.
+        """
+        stamps = {
+            stamp for symbol, _ in account.held for stamp in self._costs.stamps(symbol, account.margin_ms, through_ms)
+        }
+        for until_ms in [*(stamp - 1 for stamp in sorted(stamps)), through_ms]:
+            symbols = {symbol for symbol, orders in account.open_orders.items() if orders}
+            symbols.update(symbol for symbol, _ in account.held)
+            for symbol in sorted(symbols):
+                self._advance(account, symbol, until_ms)
+            self._check_margin(account, until_ms)
 
     def advance_symbol(self, account: Account, symbol: str, through_ms: int) -> None:
         """Settle one symbol of the account through the time, then check the account's margin."""
@@ -128,36 +138,23 @@ class Settlement:
             self._liquidate(account, breach_ms)
 
     def _first_breach(self, account: Account, after_ms: int, through_ms: int) -> int | None:
-        """Return when equity first was at or below the maintenance margin, in float64: a threshold, not money."""
-        rate = float(self._costs.maintenance_ratio + max(ZERO, self._costs.taker_fee))
-        wallet = float(account.wallet)
-        series: list[tuple[float, float, float, NDArray[np.int64], NDArray[np.float64]]] = []
-        worst = wallet
+        """Return when equity first was at or below the maintenance margin."""
+        rate = self._costs.maintenance_ratio + max(ZERO, self._costs.taker_fee)
+        exposures = []
         for position in sorted(account.held.values(), key=lambda held: (held.symbol, held.index)):
-            size = float(position.size)
-            entry = float(position.entry_value) * (1 if size > 0 else -1)
-            slices = list(self._markets[position.symbol].prices.between(after_ms, through_ms))
-            times = np.concatenate([part[0] for part in slices]) if slices else np.empty(0, dtype=np.int64)
-            prices = np.concatenate([part[1] for part in slices]) if slices else np.empty(0)
-            start = self._markets[position.symbol].prices.price_at(after_ms)
-            first = start if start is not None else float(position.average)
-            extreme = float(
-                min(prices.min(initial=first), first) if size > 0 else max(prices.max(initial=first), first)
+            prices = self._markets[position.symbol].prices
+            slices = list(prices.between(after_ms, through_ms))
+            start = prices.price_at(after_ms)
+            exposures.append(
+                Exposure(
+                    size=float(position.size),
+                    cost=float(position.book.cost),
+                    first=float(position.average) if start is None else start,
+                    times=np.concatenate([part[0] for part in slices]) if slices else np.empty(0, dtype=np.int64),
+                    prices=np.concatenate([part[1] for part in slices]) if slices else np.empty(0),
+                )
             )
-            worst += size * extreme - entry - abs(size) * extreme * rate
-            series.append((size, entry, first, times, prices))
-        if worst > 0:
-            return None
-        moments = np.unique(np.concatenate([times for _, _, _, times, _ in series]))
-        if not moments.size:
-            return through_ms
-        surplus = np.full(moments.size, wallet)
-        for size, entry, first, times, prices in series:
-            places = np.searchsorted(times, moments, side="right")
-            marks = np.concatenate(([first], prices))[places]
-            surplus += size * marks - entry - abs(size) * marks * rate
-        hits = np.flatnonzero(surplus <= 0)
-        return int(moments[hits[0]]) if hits.size else None
+        return first_breach(account.wallet, exposures, rate=rate, through_ms=through_ms)
 
     def _liquidate(self, account: Account, at_ms: int) -> None:
         """Cancel what is open and close every position at its mark."""

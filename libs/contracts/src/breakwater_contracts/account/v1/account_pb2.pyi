@@ -79,6 +79,45 @@ class DailyPerformance(_message.Message):
     fills: int
     def __init__(self, run_id: _Optional[str] = ..., account: _Optional[str] = ..., day: _Optional[str] = ..., equity: _Optional[str] = ..., net_deposits: _Optional[str] = ..., ror: _Optional[str] = ..., cumulative: _Optional[str] = ..., drawdown: _Optional[str] = ..., mdd: _Optional[str] = ..., orders: _Optional[int] = ..., fills: _Optional[int] = ...) -> None: ...
 
+class DayParity(_message.Message):
+    __slots__ = ("run_id", "account", "day", "comparable", "reason", "orders_equal", "orders_different", "total_bps", "differences", "differences_total")
+    class Difference(_message.Message):
+        __slots__ = ("subject", "cause", "field", "expected", "actual", "cost_bps")
+        SUBJECT_FIELD_NUMBER: _ClassVar[int]
+        CAUSE_FIELD_NUMBER: _ClassVar[int]
+        FIELD_FIELD_NUMBER: _ClassVar[int]
+        EXPECTED_FIELD_NUMBER: _ClassVar[int]
+        ACTUAL_FIELD_NUMBER: _ClassVar[int]
+        COST_BPS_FIELD_NUMBER: _ClassVar[int]
+        subject: str
+        cause: str
+        field: str
+        expected: str
+        actual: str
+        cost_bps: str
+        def __init__(self, subject: _Optional[str] = ..., cause: _Optional[str] = ..., field: _Optional[str] = ..., expected: _Optional[str] = ..., actual: _Optional[str] = ..., cost_bps: _Optional[str] = ...) -> None: ...
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    DAY_FIELD_NUMBER: _ClassVar[int]
+    COMPARABLE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_EQUAL_FIELD_NUMBER: _ClassVar[int]
+    ORDERS_DIFFERENT_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_BPS_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_FIELD_NUMBER: _ClassVar[int]
+    DIFFERENCES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    run_id: str
+    account: str
+    day: str
+    comparable: bool
+    reason: str
+    orders_equal: int
+    orders_different: int
+    total_bps: str
+    differences: _containers.RepeatedCompositeFieldContainer[DayParity.Difference]
+    differences_total: int
+    def __init__(self, run_id: _Optional[str] = ..., account: _Optional[str] = ..., day: _Optional[str] = ..., comparable: _Optional[bool] = ..., reason: _Optional[str] = ..., orders_equal: _Optional[int] = ..., orders_different: _Optional[int] = ..., total_bps: _Optional[str] = ..., differences: _Optional[_Iterable[_Union[DayParity.Difference, _Mapping]]] = ..., differences_total: _Optional[int] = ...) -> None: ...
+
 class Alert(_message.Message):
     __slots__ = ("alert_id", "run_id", "severity", "service", "name", "summary", "facts", "event_time_ms", "account", "symbol")
     class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):

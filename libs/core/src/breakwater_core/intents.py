@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 
 from breakwater_core import decimals, identities
 from breakwater_core.config import BreakwaterConfig
@@ -19,12 +20,17 @@ class IntentFactory:
     config: BreakwaterConfig
     portfolio_size: int
 
+    @cached_property
+    def version(self) -> str:
+        """The configuration's version, worked out once: it is a hash over all of it."""
+        return self.config.version
+
     def intents(self, decision: Decision) -> tuple[Intent, ...]:
         """Return the decision's intents, in the order of the configured accounts."""
         return tuple(self._intent(decision, account) for account in self.config.portfolio.accounts)
 
     def _intent(self, decision: Decision, account: str) -> Intent:
-        version = self.config.version
+        version = self.version
         return Intent(
             intent_id=identities.intent_id(
                 run_id=self.run_id,

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.events import Intent, Leg, OrderEvent, OrderStatus, Side
+from breakwater_core.intents import IntentFactory, OutcomeBook, key_of_decision
 from breakwater_core.portfolio import Decision
-from signal_service.intents import IntentFactory, OutcomeBook, key_of_decision
 
 DAY = date(2024, 1, 6)
 DAY_START_MS = 1_704_499_200_000

@@ -1,0 +1,38 @@
+"""The engines that a backtest can be computed with; the command line offers those that stand here."""
+
+from collections.abc import Mapping
+from datetime import date
+from enum import StrEnum
+from typing import Protocol
+
+from breakwater_core.config import BreakwaterConfig
+from breakwater_core.report import Report
+from breakwater_recordings.recording import Recording
+from breakwater_research.tick_backtest import DayWatcher, run_tick_backtest
+
+
+class EngineName(StrEnum):
+    """How a backtest is computed."""
+
+    TICK = "tick"
+    """Every trade, exactly as in a replay."""
+
+
+class BacktestEngine(Protocol):
+    """Computes the report of a run; see `run_tick_backtest` for arguments and errors."""
+
+    def __call__(
+        self,
+        recording: Recording,
+        config: BreakwaterConfig,
+        *,
+        first_day: date | None = None,
+        last_day: date | None = None,
+        run_id: str | None = None,
+        on_day: DayWatcher | None = None,
+    ) -> Report:
+        """Return the report, in the shape of `breakwater_core.report.build_report`."""
+
+
+ENGINES: Mapping[EngineName, BacktestEngine] = {EngineName.TICK: run_tick_backtest}
+"""Every engine by its name."""

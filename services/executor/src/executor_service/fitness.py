@@ -1,0 +1,137 @@
+"""Which accounts may enter: those that passed the preflight. The others only exit, and are examined again.
+
+A position may be open when an account is found unfit, and its exit must not wait for a person.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+
+from breakwater_bybit.client import BybitClient
+from breakwater_core.events import Alert, Severity
+from breakwater_runtime.errors import DependencyError
+from breakwater_runtime.logs import get_logger
+from breakwater_runtime.service import Service
+from executor_service import metrics
+from executor_service.alarm import SERVICE
+from executor_service.preflight import Egress, Preflight, PreflightError, Report
+from executor_service.settings import ExecutorSettings
+from executor_service.venue_clock import wall_clock_ms
+
+CONDITION = "preflight"
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Examinee:
+    """An account, its checks, and what asks the exchange."""
+
+    preflight: Preflight
+    client: BybitClient
+
+
+class Fitness:
+    """Knows the accounts that may not enter, and why."""
+
+    def __init__(self, service: Service, examinees: Mapping[str, Examinee], *, retry_s: float, is_strict: bool) -> None:
+        """Examine unfit accounts again every `retry_s` seconds; if strict, one of them ends the start instead."""
+        self._service = service
+        self._examinees = examinees
+        self._retry_s = retry_s
+        self._is_strict = is_strict
+        self._obstacles: dict[str, str] = {}
+
+    def obstacle(self, account: str) -> str | None:
+        """Return why the account may not enter, or None if it may."""
+        return self._obstacles.get(account)
+
+    async def begin(self) -> None:
+        """Examine every account.
+
+        Raises:
+            PreflightError: If the exchange refuses a key, or a check failed and failures are not tolerated.
+            DependencyError: If the exchange is not reachable.
+        """
+        for account, examinee in self._examinees.items():
+            run = examinee.preflight.require if self._is_strict else examinee.preflight.run
+            await self._take(account, await run(examinee.client))
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Examine the unfit accounts again and again while the context is open."""
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._watch(), name="preflight")
+            try:
+                yield
+            finally:
+                watching.cancel()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._retry_s)
+            for account in list(self._obstacles):
+                examinee = self._examinees[account]
+                try:
+                    await self._take(account, await examinee.preflight.run(examinee.client))
+                except (PreflightError, DependencyError) as error:
+                    get_logger().warning("preflight_not_repeated", account=account, reason=str(error))
+
+    async def _take(self, account: str, report: Report) -> None:
+        metrics.PREFLIGHT_FAILURES.labels(account).set(len(report.failures))
+        if report.failures:
+            is_new = self._obstacles.get(account) != report.summary()
+            self._obstacles[account] = report.summary()
+            if is_new:
+                await self._service.bus.alert(self._alert(report))
+        else:
+            self._obstacles.pop(account, None)
+        if self._obstacles:
+            listed = "; ".join(f"{name}: {reason}" for name, reason in sorted(self._obstacles.items()))
+            self._service.health.fail(CONDITION, f"exits only: {listed}")
+        else:
+            self._service.health.hold(CONDITION)
+
+    def _alert(self, report: Report) -> Alert:
+        now_ms = wall_clock_ms()
+        digest = hashlib.sha256(report.summary().encode()).hexdigest()[:16]
+        return Alert(
+            alert_id=f"preflight_failed/{report.account}/{now_ms // _DAY_MS}/{digest}",
+            run_id=self._service.bus.run_id,
+            severity=Severity.CRITICAL,
+            service=SERVICE,
+            name="preflight_failed",
+            summary=f"{report.account} only exits: {report.summary()}",
+            event_time_ms=now_ms,
+            account=report.account,
+            facts={check.name: str(check) for check in report.failures},
+        )
+
+
+def fitness_of(
+    settings: ExecutorSettings, service: Service, clients: Mapping[str, BybitClient], *, leverage: Decimal | None
+) -> Fitness:
+    """Return the examination of every account; in a replay nothing is held, so there a failure ends the start.
+
+    Args:
+        settings: Symbols, egress and clock.
+        service: Where readiness and alerts go.
+        clients: The accounts.
+        leverage: Set and read back per symbol; None: neither leverage nor position mode is touched.
+    """
+    examinees = {
+        name: Examinee(
+            Preflight(
+                account=name,
+                symbols=settings.configuration().portfolio.symbols,
+                leverage=leverage,
+                max_clock_skew_ms=None if settings.is_event_time else settings.max_clock_skew_ms,
+                egress=Egress(settings.egress_echo_url, settings.expected_addresses),
+            ),
+            client,
+        )
+        for name, client in clients.items()
+    }
+    return Fitness(service, examinees, retry_s=settings.preflight_retry_s, is_strict=settings.is_event_time)

@@ -1,0 +1,98 @@
+"""A backtest from the command line: recording and configuration in, the report of a replay out, in one process."""
+
+import sys
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from breakwater_cli.summary import finish_report
+from breakwater_core.config import BreakwaterConfig
+from breakwater_core.errors import InvalidInputError
+from breakwater_recordings.sources import open_recording
+from breakwater_research.backtest_engines import ENGINES, EngineName
+from breakwater_research.report_files import write_report
+from breakwater_research.tearsheet import render_html
+
+
+@dataclass(frozen=True)
+class BacktestRequest:
+    """What a backtest is asked to do; see `breakwater backtest --help`.
+
+    Attributes:
+        output: Folder for report.json and report.html, or the report's own file, ending in `.json`; None: neither.
+        page: File for the HTML page besides; None: only the one of the folder.
+    """
+
+    sources: tuple[str, ...]
+    config: BreakwaterConfig
+    engine: EngineName = EngineName.TICK
+    start: date | None = None
+    end: date | None = None
+    output: Path | None = None
+    page: Path | None = None
+    run_id: str | None = None
+    quiet: bool = False
+
+
+def engine_of(name: str) -> EngineName:
+    """Return the engine of the name.
+
+    Raises:
+        InvalidInputError: If there is none.
+    """
+    try:
+        return EngineName(name)
+    except ValueError as error:
+        raise InvalidInputError(f"--engine takes {', '.join(EngineName)}, was {name!r}") from error
+
+
+def run_backtest(request: BacktestRequest) -> dict[str, Any]:
+    """Run the backtest, write its files and return its report.
+
+    Raises:
+        InvalidInputError: If the recording is bad, has no complete day in the range, or a file cannot be written.
+    """
+    if not request.sources:
+        raise InvalidInputError("no recording was given; name files, folders or SYMBOL=FILE")
+    started = time.perf_counter()
+    recording = open_recording(
+        request.sources,
+        session=request.config.session.session(),
+        symbols=request.config.portfolio.symbols or None,
+    )
+    report = ENGINES[request.engine](
+        recording,
+        request.config,
+        first_day=request.start,
+        last_day=request.end,
+        run_id=request.run_id,
+        on_day=None if request.quiet or not sys.stderr.isatty() else _show_day,
+    )
+    finish_report(report, trades=report["counters"]["trades"], wall_seconds=time.perf_counter() - started)
+    _write(report, request)
+    return report
+
+
+def _show_day(day: date, trades: int) -> None:
+    sys.stderr.write(f"{day}  {trades:,} trades\n")
+
+
+def _write(report: dict[str, Any], request: BacktestRequest) -> None:
+    pages = [] if request.page is None else [request.page]
+    output = request.output
+    if output is not None:
+        is_file = output.suffix == ".json"
+        write_report(report, output if is_file else output / "report.json")
+        if not is_file:
+            pages.append(output / "report.html")
+    if not pages:
+        return
+    text = render_html(report)
+    for page in pages:
+        try:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InvalidInputError(f"{page}: cannot be written ({error.strerror}); choose another place") from error
