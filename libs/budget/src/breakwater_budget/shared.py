@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from breakwater_budget import metrics
 from breakwater_budget.bus_store import BusStore
-from breakwater_bybit.budget import Priority
+from breakwater_bybit.budget import IP_LIMIT, Priority
 from breakwater_bybit.budget_shared import SharedBudget
 from breakwater_core.events import Alert, Severity
 from breakwater_runtime.bus import Bus
@@ -89,7 +89,9 @@ class BusObserver:
 
 
 @asynccontextmanager
-async def shared_budget(bus: Bus, *, service: str, instance: str, exchange_url: str) -> AsyncIterator[SharedBudget]:
+async def shared_budget(
+    bus: Bus, *, service: str, instance: str, exchange_url: str, address_limit: int = IP_LIMIT
+) -> AsyncIterator[SharedBudget]:
     """Return the budget that all processes on this bus share for one exchange, as long as the context is open.
 
     Args:
@@ -97,13 +99,20 @@ async def shared_budget(bus: Bus, *, service: str, instance: str, exchange_url: 
         service: Name of the service, for alerts.
         instance: Name of the process among those of its kind.
         exchange_url: Base address of the exchange: processes with different ones share nothing.
+        address_limit: Requests of this address within five seconds; less than Bybit's where others use the address too.
 
     Raises:
         BusError: If the bus does not answer.
     """
     venue = venue_of(exchange_url)
     observer = BusObserver(bus, service, venue)
-    budget = SharedBudget(BusStore(bus), venue=venue, owner=f"{instance}-{uuid.uuid4().hex[:8]}", observer=observer)
+    budget = SharedBudget(
+        BusStore(bus),
+        venue=venue,
+        owner=f"{instance}-{uuid.uuid4().hex[:8]}",
+        observer=observer,
+        ip_limit=address_limit,
+    )
     last_sequence, server_ms = await _server_state(bus)
 
     def handle(delivery: Delivery) -> None:

@@ -236,7 +236,9 @@ class SharedBudget:
     def _window(self, key: str, name: str, length_ms: int, limit: int) -> _Shared:
         known = self._windows.get(key)
         if known is None:
-            known = self._windows[key] = _Shared(key, name, BudgetWindow(length_ms, limit, self._owner))
+            known = self._windows[key] = _Shared(
+                key, name, BudgetWindow(length_ms, limit, self._owner, is_learnt=name != ADDRESS)
+            )
         return known
 
     # Serving those who wait

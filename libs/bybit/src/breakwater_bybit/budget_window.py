@@ -139,12 +139,14 @@ class BudgetWindow:
         length_ms: Length of the exchange's rolling window.
         limit: Requests in it.
         owner: Name of this process, never used by another one before or after.
+        is_learnt: Whether the limit is what answers or other processes tell; otherwise it stays as it is set.
         revision: Of the newest document seen; 0: none.
     """
 
     length_ms: int
     limit: int
     owner: str
+    is_learnt: bool = True
     revision: int = 0
     pause: Pause | None = None
     _others: dict[tuple[str, int], _Known] = field(default_factory=dict)
@@ -193,7 +195,7 @@ class BudgetWindow:
             others[str(owner), int(number)] = grant
         limit, paused = int(values["limit"]), values.get("pause")
         self._others = others
-        if self._news == self._told:
+        if self.is_learnt and self._news == self._told:
             self.limit = max(1, limit)
         if paused is not None:
             name, age_ms, length_ms = paused

@@ -143,6 +143,11 @@ HELD = [
 """Taken, and held back until it is too late."""
 ANSWERED = [(0, "use", 9, 0), (0, "answer", 0, 450), (1, "use", 0, 600), (0, "use", 0, 300)]
 """Arrived late and answered at once: the window begins with the answer, not with the grant."""
+TOLD = [
+    *[(0, "use", 9, 0), (0, "answer", 0, 450), (0, "propose", 0, 0), (0, "write", 0, 0)],
+    *[(1, "push", 0, 0), (1, "receive", 0, 0), (1, "use", 0, 850)],
+]
+"""Another process knows of the answers, and not of more than that."""
 
 
 def most_in_a_window(arrivals: list[int]) -> int:
@@ -166,6 +171,7 @@ def most_in_a_window(arrivals: list[int]) -> int:
 @example(skews_ms=[0, 5], steps=LATE)
 @example(skews_ms=[0, 5], steps=HELD)
 @example(skews_ms=[0, 5], steps=ANSWERED)
+@example(skews_ms=[0, 5], steps=TOLD)
 def test_no_window_of_the_exchange_holds_more_than_the_limit(
     skews_ms: list[int], steps: list[tuple[int, str, int, int]]
 ) -> None:

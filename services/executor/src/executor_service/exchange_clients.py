@@ -47,10 +47,14 @@ async def _open_budget(settings: ExecutorSettings, bus: Bus) -> AsyncIterator[Re
     match settings.budget_mode:
         case BudgetMode.SHARED:
             async with shared_budget(
-                bus, service=SERVICE, instance=settings.instance, exchange_url=settings.exchange_url
+                bus,
+                service=SERVICE,
+                instance=settings.instance,
+                exchange_url=settings.exchange_url,
+                address_limit=settings.address_limit,
             ) as budget:
                 yield budget
         case BudgetMode.PROCESS:
-            yield ProcessBudget()
+            yield ProcessBudget(ip_limit=settings.address_limit)
         case BudgetMode.OFF:
             yield None

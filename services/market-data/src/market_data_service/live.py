@@ -67,6 +67,7 @@ async def run_live(service: Service, settings: MarketDataSettings, config: Break
                     service=service.name,
                     instance=f"{service.name}-{settings.instance}",
                     exchange_url=settings.exchange_url,
+                    address_limit=settings.address_limit,
                 )
             )
         client = await resources.enter_async_context(BybitClient(settings.exchange_url, budget=budget))

@@ -72,6 +72,8 @@ class MarketDataSettings(ServiceSettings):
     """Live: base address of the exchange's public stream."""
     budget: BudgetMode = BudgetMode.SHARED
     """Live: whether requests share the budget of all processes on the bus: one address has one limit."""
+    address_limit: int = Field(default=600, ge=10, le=100_000)
+    """Live: requests of this machine's address within 5 seconds, as the executors have it."""
     clock_interval_s: float = Field(default=0.25, ge=0.01, le=60)
     """Live: seconds between clock messages."""
     clock_sync_interval_s: float = Field(default=30.0, ge=0.1, le=3600)
