@@ -16,6 +16,7 @@ from pathlib import Path
 from bench.errors import BenchmarkError
 from bench.live_market import LiveMarket, live_market
 from bench.processes import nats_server, services, while_alive, with_settings
+from breakwater_bybit.budget import SHARES, Priority
 from breakwater_cli.processes import ProcessGroup
 from breakwater_cli.system import SystemPlan, account_key, account_secret
 from breakwater_core.events import Intent, Leg, OrderEvent, OrderStatus, Side
@@ -37,6 +38,7 @@ from paper_exchange_service.server import Options, PaperExchange
 from paper_exchange_service.settings import AccountSettings
 
 IP_WINDOW_MS = 5_000
+ENTRY_SHARE = SHARES[Priority.ENTRY]
 _EXIT_PARTITIONS = 10
 _ENTRY_SHARE_OF_EQUITY = 1_000
 _SYMBOLS = 3
@@ -70,11 +72,10 @@ class Burst:
         return most_within(self.requests_ms, IP_WINDOW_MS)
 
     @property
-    def saturated_rate(self) -> float:
-        """Requests in five seconds, on average from the burst's first entry to its last, in whole windows.
+    def mean_in_a_window(self) -> float:
+        """Requests in five seconds, on average over the burst, in whole windows.
 
-        Of the windows that begin with the burst's first order and follow each other without overlap, those that ended
-        before its last entry was taken.
+        The windows follow each other from the burst's first entry on, as many as end before its last one; at least one.
         """
         first_ms, last_ms = self.entries_ms[0], self.entries_ms[-1]
         windows = max(1, (last_ms - first_ms) // IP_WINDOW_MS)
