@@ -6,12 +6,13 @@ processes as in production, in real time, with the request budget shared over th
 
 import asyncio
 import time
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from bench.errors import BenchmarkError
 from bench.live_market import LiveMarket, live_market
@@ -50,6 +51,7 @@ class Burst:
 
     Attributes:
         requests_ms: When the exchange counted each request, oldest first.
+        most_in_a_window: Most requests within a rolling window of the address, by the exchange's own meter.
         breaches: Refusals with 10006 and with 403, counted by the exchange.
         entries_ms: When the exchange took each entry of the burst, oldest first.
         exits_ms: When it took each exit.
@@ -59,17 +61,13 @@ class Burst:
     """
 
     requests_ms: tuple[int, ...]
+    most_in_a_window: int
     breaches: int
     entries_ms: tuple[int, ...]
     exits_ms: tuple[int, ...]
     exits_published_ms: int
     outcomes: dict[OrderStatus, int]
     duplicates: int
-
-    @property
-    def most_in_a_window(self) -> int:
-        """Most requests within a rolling window of the address."""
-        return most_within(self.requests_ms, IP_WINDOW_MS)
 
     @property
     def mean_in_a_window(self) -> float:
@@ -93,35 +91,17 @@ class Burst:
         return sum(time_ms >= self.exits_ms[-1] for time_ms in self.entries_ms)
 
 
-def most_within(times_ms: Sequence[int], window_ms: int) -> int:
-    """Return how many of these ascending times lie within a rolling window at most."""
-    most = start = 0
-    for end, time_ms in enumerate(times_ms):
-        while times_ms[start] <= time_ms - window_ms:
-            start += 1
-        most = max(most, end - start + 1)
-    return most
-
-
 class CountedLimits(RateLimits):
-    """The exchange's limits, with a list of what was counted, and one of its own for the address."""
+    """The exchange's limits, with a list of what was counted against the address."""
 
     def __init__(self, address_limit: int) -> None:
         """Enforce all limits; those of accounts are Bybit's."""
-        super().__init__(enforced=True)
+        super().__init__(enforced=True, address_limit=address_limit)
         self.requests_ms: list[int] = []
-        self._limit = address_limit
-        self._recent_ms: deque[int] = deque()
 
     def admit(self, address: str, now_ms: int) -> bool:
         """Count a request of the address; False: it is refused with HTTP 403."""
         self.requests_ms.append(now_ms)
-        while self._recent_ms and self._recent_ms[0] <= now_ms - IP_WINDOW_MS:
-            self._recent_ms.popleft()
-        if len(self._recent_ms) >= self._limit:
-            self.address_breaches += 1
-            return False
-        self._recent_ms.append(now_ms)
         return super().admit(address, now_ms)
 
 
@@ -266,6 +246,11 @@ def _intent(market: LiveMarket, pair: tuple[str, str], leg: Leg, attempt: int, p
     )
 
 
+def _address_meters(exchange: PaperExchange, limits: RateLimits) -> list[dict[str, Any]]:
+    names = {account.uid: name for name, account in exchange.engine.accounts.items()}
+    return list(limits.usage(names)["addresses"].values())
+
+
 def _burst(
     exchange: PaperExchange,
     limits: CountedLimits,
@@ -289,6 +274,7 @@ def _burst(
     }
     return Burst(
         requests_ms=tuple(limits.requests_ms),
+        most_in_a_window=max(row["peak"] for row in _address_meters(exchange, limits)),
         breaches=sum(limits.breaches.values()) + limits.address_breaches,
         entries_ms=tuple(times[Leg.ENTRY]),
         exits_ms=tuple(times[Leg.EXIT]),
