@@ -26,14 +26,14 @@ ADDRESS_LIMIT = 60
 
 
 @asynccontextmanager
-async def budgets(server: NatsProcess, count: int) -> AsyncIterator[list[tuple[Bus, SharedBudget]]]:
+async def budgets(server: NatsProcess, count: int, url: str = URL) -> AsyncIterator[list[tuple[Bus, SharedBudget]]]:
     """Budgets of processes that have a connection each."""
     async with AsyncExitStack() as stack:
         found = []
         for number in range(count):
             settings = ServiceSettings(nats_url=server.url, run_id="test-run")
             bus = await stack.enter_async_context(connect(settings, name=f"test-{number}"))
-            opened = shared_budget(bus, service="executor", instance=str(number), exchange_url=URL)
+            opened = shared_budget(bus, service="executor", instance=str(number), exchange_url=url)
             found.append((bus, await stack.enter_async_context(opened)))
         yield found
 
@@ -102,6 +102,30 @@ async def test_kills_and_stops_of_processes_let_no_window_be_exceeded(nats_serve
     assert sent.most(5_000) >= 0.8 * ADDRESS_LIMIT
     for account in range(3):
         assert sent.most(1_000, account) <= ACCOUNT_LIMITS[CREATE]
+
+
+async def test_a_process_that_stops_between_leave_and_sending_does_not_send_when_it_goes_on(
+    nats_server: NatsProcess,
+) -> None:
+    script = str(Path(__file__).parent / "worker.py")
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, script, nats_server.url, "w", str(ADDRESS_LIMIT), "stop"), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(60):
+            assert worker.stdout is not None
+            assert await worker.stdout.readline() == b"False\n"
+            async with budgets(nats_server, 1, "http://exchange:1") as found:
+                budget = found[0][1]
+                for _ in range(9):
+                    await send(budget, uid="account-0")
+                await send(budget, uid="account-0")  # the last one waits until the stopped process can send no more
+            worker.send_signal(signal.SIGCONT)
+            assert await worker.stdout.readline() == b"True\n"
+            assert await worker.wait() == 0
+    finally:
+        if worker.returncode is None:
+            worker.kill()
 
 
 async def test_a_ban_stops_every_process_raises_one_alert_and_outlives_all_processes(nats_server: NatsProcess) -> None:

@@ -1,6 +1,12 @@
-"""A process that sends as many requests as the shared budget lets it, and prints when each one went out."""
+"""A process that sends as many requests as the shared budget lets it, and prints when each one went out.
+
+With `stop` as its last argument it takes one lease, stops itself like a machine that hangs, and prints whether the
+lease is late once somebody lets it go on.
+"""
 
 import asyncio
+import os
+import signal
 import sys
 
 from breakwater_budget.shared import shared_budget
@@ -12,7 +18,7 @@ from breakwater_runtime.settings import ServiceSettings
 _IN_FLIGHT = 12
 
 
-async def main(nats_url: str, name: str, address_limit: int) -> None:
+async def main(nats_url: str, name: str, address_limit: int, *, stops: bool) -> None:
     """Send until killed: half of the requests are answered, after a while."""
     settings = ServiceSettings(nats_url=nats_url, run_id="test-run", instance=name)
     async with (
@@ -21,6 +27,13 @@ async def main(nats_url: str, name: str, address_limit: int) -> None:
             bus, service="test", instance=name, exchange_url="http://exchange:1", address_limit=address_limit
         ) as budget,
     ):
+        if stops:
+            async with budget.take("order/create", "account-0", Priority.EXIT) as lease:
+                sys.stdout.write(f"{lease.is_late}\n")
+                sys.stdout.flush()
+                os.kill(os.getpid(), signal.SIGSTOP)
+                sys.stdout.write(f"{lease.is_late}\n")
+            return
 
         async def send(number: int) -> None:
             answered = True
@@ -38,4 +51,4 @@ async def main(nats_url: str, name: str, address_limit: int) -> None:
                 tasks.create_task(send(number))
 
 
-asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), stops=sys.argv[-1] == "stop"))
