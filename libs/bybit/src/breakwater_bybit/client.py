@@ -82,7 +82,7 @@ class BybitClient:
         api_secret: Its secret.
         clock: Stamps signed requests, milliseconds since 1970; None: the machine's clock.
         timeout_s: Limit for connecting, and for each pause of the answer, in seconds.
-        budget: Admits requests; None: no limit, for replays and the paper exchange.
+        budget: Admits requests; None: no limit, for replays.
         uid: What the budget counts by; None: a fingerprint of the key.
         workers: Connections at most, for orders and for queries each.
     """

@@ -66,9 +66,14 @@ CONTROL_KEY = "state"
 SEEN_PREFIX = "seen."
 NOTIFIED_BUCKET = "notified"
 """`event.<hash>`: the message that tells of an event; `message.<id>`: how far that message got."""
-BUCKETS = (CHECKPOINT_BUCKET, INTENTS_BUCKET, ACCOUNT_BUCKET, CONTROL_BUCKET, NOTIFIED_BUCKET)
-BUCKET_MAX_AGE_S = {NOTIFIED_BUCKET: 7 * DAY_S}
+BUDGET_BUCKET = "budget"
+"""`<venue>.address`, `<venue>.<account>.<endpoint>`: requests granted in a window of the exchange."""
+BUCKETS = (CHECKPOINT_BUCKET, INTENTS_BUCKET, ACCOUNT_BUCKET, CONTROL_BUCKET, NOTIFIED_BUCKET, BUDGET_BUCKET)
+BUCKET_MAX_AGE_S = {NOTIFIED_BUCKET: 7 * DAY_S, BUDGET_BUCKET: 3600.0}
 """Entries of these buckets are dropped after so many seconds; those of the others never are."""
+FLEETING_BUCKETS = frozenset({BUDGET_BUCKET})
+"""The server may acknowledge their entries before they are on disk: it takes longer to come back from a power cut than
+they matter."""
 
 
 def trades(symbol: str) -> str:

@@ -60,12 +60,12 @@ class EntryRun:
             for quantity in decision.quantities:
                 state = ChildState.PLANNED if record.children else ChildState.SENT
                 record = record.with_new_child(work.intent.side, quantity, state=state)
-            async with self._slots.hold(urgent=False):
+            async with self._slots.hold(urgent=False, account=work.intent.account):
                 self._drain.check()
                 await work.save(record)
                 await self._send_all(work, order_life.fresh())
         else:
-            async with self._slots.hold(urgent=False):
+            async with self._slots.hold(urgent=False, account=work.intent.account):
                 self._drain.check()
                 await self._send_all(work, self._follower.resumed())
 
