@@ -222,7 +222,7 @@ async def test_an_executor_paused_across_a_halt_and_a_resume_does_not_enter_when
         await until_known(bus, 1)
         await desk.decide(floor.intent())  # checked at once, then it waits for the day's open
         async with asyncio.timeout(20):
-            while not any([queue["num_ack_pending"] for queue in (await bus.api("CONSUMER.LIST.INTENT"))["consumers"]]):
+            while not any(queue["num_ack_pending"] for queue in (await bus.api("CONSUMER.LIST.INTENT"))["consumers"]):
                 pass
         executor.send_signal(signal.SIGSTOP)
         halted = await halt(floor.address, None, reason="", wait_s=0.3)
