@@ -228,12 +228,6 @@ class InProcessReplay:
                 drain=drain,
                 schedule=ExitSchedule(Session(), flat_deadline_s=60.0),
             ),
-                follower=follower,
-                slots=slots,
-                clock=clock,
-                drain=drain,
-                schedule=ExitSchedule(Session(), flat_deadline_s=60.0),
-            ),
             drain=drain,
         )
 
