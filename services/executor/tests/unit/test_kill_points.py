@@ -1,6 +1,6 @@
 """A process may die before or after anything it does; the next one goes on, and the exchange sees each order once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -112,6 +112,48 @@ async def test_a_death_at_any_step_neither_loses_nor_doubles_an_order(kit: Simpl
             # a process that dies right after its last step has done everything; the repeat finds a closed intent
             assert deaths == 1, (scenario, step, after, plain.steps.names[step - 1])
             assert_same_end(world, plain)
+
+
+class Interrupted:
+    """A coroutine that dies instead of going on after its suspension number `last`, whatever it waits for there."""
+
+    def __init__(self, work: Coroutine[Any, Any, None], last: int | None, death: type[BaseException]) -> None:
+        self._work, self._last, self._death = work, last, death
+        self.suspensions = 0
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        try:
+            waited_for = self._work.send(None)
+            while True:
+                yield waited_for
+                self.suspensions += 1
+                waited_for = (
+                    self._work.throw(self._death()) if self.suspensions == self._last else self._work.send(None)
+                )
+        except StopIteration:
+            return
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+async def test_a_death_at_any_await_neither_loses_nor_doubles_an_order(kit: SimpleNamespace, scenario: str) -> None:
+    """Every suspension of the code counts, so that an await that is added later is among them."""
+    leg, prepare = SCENARIOS[scenario]
+
+    async def attempt(last: int | None) -> tuple[Any, int]:
+        world = kit.World()
+        prepare(kit, world)
+        work = Interrupted(world.process().handle(kit.intent(leg)), last, kit.Killed)
+        try:
+            await work
+        except kit.Killed:
+            await world.deliver(kit.intent(leg))
+        return world, work.suspensions
+
+    plain, suspensions = await attempt(None)
+    assert suspensions > plain.steps.count / 2
+    for last in range(1, suspensions + 1):
+        world, _ = await attempt(last)
+        assert_same_end(world, plain)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

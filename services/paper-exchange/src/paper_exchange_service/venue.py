@@ -114,6 +114,7 @@ class ReplayVenue:
     """A request happens at its own stamp: the answer waits until the feed has passed it, and depends on nothing else.
 
     A stamp of the wall clock (as a client sends that checks its key when it starts) stands for the replay's own clock.
+    A question with one is answered as of the clock before, because orders up to the clock may still be on their way.
     """
 
     checks_time = False
@@ -123,6 +124,7 @@ class ReplayVenue:
         """Open the venue before the first trade."""
         self.engine = engine
         self.clock_ms = 0
+        self._settled_ms = 0
         self.trades_through_ms = 0
         self.ended = False
         self.skew: Callable[[int], int] = _no_skew
@@ -149,6 +151,7 @@ class ReplayVenue:
     def feed_clock(self, trades_through_ms: int, now_ms: int) -> None:
         """State that every trade before `trades_through_ms` was fed and that the run's clock stands at `now_ms`."""
         settled_ms, self.clock_ms = self.clock_ms, max(self.clock_ms, now_ms)
+        self._settled_ms = settled_ms
         self.trades_through_ms = max(self.trades_through_ms, trades_through_ms)
         # All orders before the previous clock are closed by now, so time up to there can be settled.
         if settled_ms:
@@ -173,7 +176,7 @@ class ReplayVenue:
     async def arrive(self, endpoint: Endpoint, stamp_ms: int | None) -> int:
         """Wait until the feed has passed the stamp, for an order also its latency; return the stamp."""
         if stamp_ms is None or self._is_wall_clock(stamp_ms):
-            return self.clock_ms
+            return self.clock_ms if endpoint.waits is Waits.MATCH or not self._settled_ms else self._settled_ms
         needed_ms = stamp_ms + (self.engine.costs.latency_ms if endpoint.waits is Waits.MATCH else 0)
         if endpoint.waits is not Waits.NOT and self.trades_through_ms <= needed_ms:
             passed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -158,6 +158,23 @@ async def test_wallet_and_positions_are_valued_as_of_the_stamp(replayed: Replaye
             assert wallet["totalEquity"] == str(100_000 + seconds)
 
 
+async def test_a_question_stamped_by_the_wall_clock_charges_no_funding_ahead_of_an_order_still_on_its_way(
+    replayed: Replayed,
+) -> None:
+    hour_ms = 3_600_000
+    async with replayed(
+        costs=Costs(slippage_ratio=Decimal(0), latency_ms=50, funding_rate=Decimal("0.0001"))
+    ) as exchange:
+        client = Client(exchange)
+        feed(exchange, DAY_MS + 7 * hour_ms, DAY_MS + 7 * hour_ms + 60_000, DAY_MS + 7 * hour_ms + 30_000)
+        await client.order(DAY_MS + 7 * hour_ms + 1_000, "BTCUSDT", "Buy", "0.1", "opens")
+        feed(exchange, DAY_MS + 8 * hour_ms, DAY_MS + 8 * hour_ms + 60_000, DAY_MS + 8 * hour_ms + 30_000)
+        await client.send("GET", "account/wallet-balance", wall_clock_ms(), accountType="UNIFIED")
+        await client.order(DAY_MS + 7 * hour_ms + 50_000, "BTCUSDT", "Sell", "0.1", "closes", reduceOnly=True)
+        fills = await client.send("GET", "execution/list", DAY_MS + 8 * hour_ms + 30_000, category="linear")
+        assert {fill["execType"] for fill in fills["list"]} == {"Trade"}
+
+
 async def test_a_client_that_checks_its_key_with_the_wall_clock_is_answered_at_once(replayed: Replayed) -> None:
     async with replayed() as exchange:
         client = Client(exchange)
