@@ -48,6 +48,7 @@ from market_data_service.replay_script import Announce, Publish, ReplayScript, S
 from paper_exchange_service.api.rows import execution_row
 from paper_exchange_service.engine.accounts import Credentials
 from paper_exchange_service.engine.engine import Engine
+from paper_exchange_service.fault_layer import FaultLayer
 from paper_exchange_service.gateway import ENDPOINTS, Gateway
 from paper_exchange_service.rate_limits import RateLimits
 from paper_exchange_service.server import known_instruments
@@ -222,7 +223,7 @@ class InProcessReplay:
         for account in settings.accounts_of(self.config):
             engine.add_account(account.name, Credentials(account.key, "secret"), account.usdt, at_ms=0)
         self.venue = ReplayVenue(engine)
-        gateway = Gateway(self.venue, RateLimits(enforced=False, ban_ms=1))
+        gateway = Gateway(self.venue, RateLimits(enforced=False, ban_ms=1), FaultLayer())
         self.accounts = {name: GatewayAccount(gateway, name) for name in self.config.portfolio.accounts}
 
     def _open_executor(self) -> None:
