@@ -24,6 +24,7 @@ from breakwater_core.intents import IntentFactory, OutcomeBook, key_of_decision
 from breakwater_core.market import Clock, ClockKind, DailyBar, Instrument, TradeBatch
 from breakwater_core.portfolio import PortfolioStrategy
 from breakwater_core.report import Report
+from breakwater_core.session import Session
 from breakwater_recordings.daily_bars import DailyBarBuilder, bars_before
 from breakwater_recordings.recording import Recording
 from breakwater_recordings.selection import first_prices, played_days, warm_up_days
@@ -34,6 +35,7 @@ from executor_service.entry_check import EntryCheck
 from executor_service.entry_flights import EntryFlights
 from executor_service.entry_gate import Permit
 from executor_service.entry_run import EntryRun
+from executor_service.exit_schedule import ExitSchedule
 from executor_service.intent_handler import IntentHandler
 from executor_service.intent_record import IntentRecord
 from executor_service.order_follower import OrderFollower
@@ -87,6 +89,7 @@ class GatewayAccount:
         order_link_id: str,
         reduce_only: bool,
         at_ms: int | None,
+        closes_all: bool = False,
         send_by_s: float | None = None,
     ) -> None:
         await self.ask(
@@ -96,9 +99,10 @@ class GatewayAccount:
             symbol=symbol,
             side="Buy" if side is Side.BUY else "Sell",
             orderType="Market",
-            qty=to_text(quantity),
+            qty="0" if closes_all else to_text(quantity),
             orderLinkId=order_link_id,
             reduceOnly=reduce_only,
+            closeOnTrigger=closes_all,
             positionIdx=0,
         )
 
@@ -123,7 +127,7 @@ class GatewayAccount:
     async def net_deposits(self, *, start_ms: int, end_ms: int, at_ms: int | None) -> Decimal:
         return Decimal(0)
 
-    async def instrument(self, symbol: str) -> Instrument:
+    async def instrument(self, symbol: str, *, is_fresh: bool = False) -> Instrument:
         result = await self.ask("GET", "/v5/market/instruments-info", None, symbol=symbol)
         return decoding.decode_instruments(result)[0]
 
@@ -252,7 +256,13 @@ class InProcessReplay:
             records=self.memory,
             publisher=self.memory,
             entries=EntryRun(check=check, follower=follower, slots=slots, clock=clock, drain=drain),
-            reductions=ReductionRun(follower=follower, slots=slots, clock=clock, drain=drain, flat_deadline_s=60.0),
+            reductions=ReductionRun(
+                follower=follower,
+                slots=slots,
+                clock=clock,
+                drain=drain,
+                schedule=ExitSchedule(Session(), flat_deadline_s=60.0),
+            ),
             drain=drain,
         )
 

@@ -18,6 +18,7 @@ from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import Alert, Intent, Leg, OrderEvent, OrderStatus, Side
 from breakwater_core.identities import intent_id
 from breakwater_core.market import Instrument
+from breakwater_core.session import Session
 from breakwater_core.verdicts import Refused
 from breakwater_runtime.control import ControlWatch
 from executor_service.day_open import DayOpen
@@ -26,6 +27,7 @@ from executor_service.entry_check import EntryCheck
 from executor_service.entry_flights import EntryFlights
 from executor_service.entry_gate import Permit
 from executor_service.entry_run import EntryRun
+from executor_service.exit_schedule import ExitSchedule
 from executor_service.intent_handler import IntentHandler
 from executor_service.intent_record import IntentRecord
 from executor_service.order_follower import OrderFollower
@@ -202,6 +204,7 @@ class MemoryExchange:
         order_link_id: str,
         reduce_only: bool,
         at_ms: int | None,
+        closes_all: bool = False,
         send_by_s: float | None = None,
     ) -> None:
         self.steps.begin("send")
@@ -213,7 +216,7 @@ class MemoryExchange:
                 self.steps.end()
                 raise errors.DuplicateOrderLinkId("used before", ret_code=110072)
             if placement.error is None or isinstance(placement.error, errors.UnknownOutcome):
-                self._accept(symbol, side, quantity, order_link_id, reduce_only, at_ms, placement.fills)
+                self._accept(symbol, side, quantity, order_link_id, reduce_only, at_ms, placement.fills, closes_all)
         self.steps.end()
         if placement.error is not None:
             raise placement.error
@@ -227,6 +230,7 @@ class MemoryExchange:
         reduce_only: bool,
         at_ms: int | None,
         share: Decimal,
+        closes_all: bool,
     ) -> None:
         held = self.positions.get(symbol, Decimal(0))
         if reduce_only:
@@ -234,8 +238,8 @@ class MemoryExchange:
                 raise errors.Rejected(
                     "current position is zero", reason=errors.RejectReason.REDUCE_ONLY, ret_code=110017
                 )
-            quantity = min(quantity, abs(held))
-        filled = (quantity * share).quantize(Decimal("0.001"))
+            quantity = abs(held) if closes_all else min(quantity, abs(held))
+        filled = quantity if closes_all else (quantity * share).quantize(Decimal("0.001"))
         self.positions[symbol] = held + side.sign * filled
         self.accepted[order_link_id] += 1
         time_ms = (at_ms or TRIGGER_MS) + LATENCY_MS
@@ -311,7 +315,7 @@ class MemoryExchange:
         await self._query("read deposits")
         return self.deposits
 
-    async def instrument(self, symbol: str) -> Instrument:
+    async def instrument(self, symbol: str, *, is_fresh: bool = False) -> Instrument:
         if symbol not in self.instruments:
             raise InvalidInputError(f"{symbol}: no such linear perpetual at the exchange")
         return self.instruments[symbol]
@@ -374,6 +378,9 @@ class World:
     patience: Patience = IMPATIENT
     unknown_alert_s: float = 60.0
     flat_deadline_s: float = 60.0
+    exit_give_up_s: float | None = None
+    exit_symbols: tuple[str, ...] = ()
+    exit_spread_s: float = 0.0
     steps: Steps = field(default_factory=Steps)
     monotonic: Callable[[], float] | None = None
 
@@ -391,6 +398,7 @@ class World:
     def process(self) -> IntentHandler:
         clock = VenueClock(self.mode)
         slots = PrioritySlots(2)
+        schedule = ExitSchedule(Session(), self.exit_symbols, self.exit_spread_s, self.flat_deadline_s)
         clocks: dict[str, Any] = {} if self.monotonic is None else {"monotonic": self.monotonic}
         follower = OrderFollower(
             publisher=self.publisher,
@@ -399,8 +407,9 @@ class World:
             gate=self.gate,
             flights=self.flights,
             entry_patience=self.patience,
-            exit_patience=replace(self.patience, give_up_s=None),
+            exit_patience=replace(self.patience, give_up_s=self.exit_give_up_s),
             unknown_alert_s=self.unknown_alert_s,
+            schedule=schedule,
             **clocks,
         )
         check = EntryCheck(
@@ -417,21 +426,24 @@ class World:
             records=self.records,
             publisher=self.publisher,
             entries=EntryRun(check=check, follower=follower, slots=slots, clock=clock, drain=self.drain),
-            reductions=ReductionRun(
-                follower=follower, slots=slots, clock=clock, drain=self.drain, flat_deadline_s=self.flat_deadline_s
-            ),
+            reductions=ReductionRun(follower=follower, slots=slots, clock=clock, drain=self.drain, schedule=schedule),
             drain=self.drain,
         )
 
     async def deliver(self, intent: Intent) -> int:
-        """Deliver the intent to one process after the other until one acknowledges it; return how many died."""
+        """Deliver the intent to one process after the other until one has done with it; return how many died.
+
+        A process that another one has overtaken leaves it to that one.
+        """
         deaths = 0
         while True:
             try:
                 await self.process().handle(intent)
-            except (Killed, TakenOver):
+            except Killed:
                 deaths += 1
                 assert deaths < 50
+            except TakenOver:
+                return deaths
             else:
                 return deaths
 

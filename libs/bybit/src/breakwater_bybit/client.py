@@ -255,6 +255,7 @@ class BybitClient:
         quantity: Decimal,
         order_link_id: str,
         reduce_only: bool,
+        closes_all: bool = False,
         at_ms: int | None = None,
         send_by_s: float | None = None,
     ) -> OrderAck:
@@ -267,6 +268,8 @@ class BybitClient:
             quantity: Base units, a multiple of the instrument's step.
             order_link_id: Never used before; 1 to 36 letters, digits, `-`, `_`.
             reduce_only: Whether it may only shrink the position; such orders go first in the budget.
+            closes_all: Close the whole position, however small, instead of `quantity`; only with `reduce_only` (Bybit
+                v5 docs, "Place Order": `qty=0` with `reduceOnly` and `closeOnTrigger`).
             send_by_s: Time of `time.monotonic` after which it is `NotSent`; None: no limit.
 
         Raises:
@@ -277,6 +280,8 @@ class BybitClient:
         """
         if not (quantity.is_finite() and quantity > 0):
             raise InvalidInputError(f"quantity must be finite and above 0, was {quantity}")
+        if closes_all and not reduce_only:
+            raise InvalidInputError("closes_all needs reduce_only")
         if not _ORDER_LINK_ID.fullmatch(order_link_id):
             raise InvalidInputError(f"order_link_id must be 1 to 36 of A-Z a-z 0-9 - _, was {order_link_id!r}")
         params: Params = {
@@ -289,6 +294,8 @@ class BybitClient:
             "reduceOnly": reduce_only,
             "positionIdx": 0,
         }
+        if closes_all:
+            params |= {"qty": "0", "closeOnTrigger": True}
         priority = Priority.EXIT if reduce_only else Priority.ENTRY
         answer = await self._caller.call(CREATE_ORDER, params, at_ms=at_ms, priority=priority, send_by_s=send_by_s)
         try:

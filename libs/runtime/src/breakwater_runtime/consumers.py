@@ -31,6 +31,10 @@ class Received:
 Handle = Callable[[Received], Awaitable[None]]
 
 
+class InOtherHands(TransientError):
+    """Another process handles the message now; this one's word on it would disturb that."""
+
+
 class PullConsumer:
     """Pulls messages of a durable consumer and handles them one after the other, in order."""
 
@@ -72,6 +76,9 @@ class PullConsumer:
                 await held.acknowledge("handled")
             else:
                 await held.acknowledge("other_run")
+        except InOtherHands as error:
+            get_logger().warning("message_left", consumer=spec.durable, reason=str(error), deliveries=held.deliveries)
+            self._puller.leave(held)
         except TransientError as error:
             get_logger().warning(
                 "message_retried", consumer=spec.durable, reason=str(error), deliveries=held.deliveries

@@ -121,13 +121,21 @@ class Puller:
 
     async def release(self, held: HeldMessage, word: bytes, outcome: str) -> None:
         """Tell the server what became of a held message, and hold it no longer."""
+        if self._let_go(held, outcome):
+            await self._say(held.message, word)
+
+    def leave(self, held: HeldMessage) -> None:
+        """Hold a message no longer and say nothing of it: it has been delivered to another process meanwhile."""
+        self._let_go(held, "left")
+
+    def _let_go(self, held: HeldMessage, outcome: str) -> bool:
         if held not in self._held:
-            return
+            return False
         if len(self._held) == self._room:
             self._queue.put_nowait(None)
         del self._held[held]
         MESSAGES.labels(self._specification.durable, outcome).inc()
-        await self._say(held.message, word)
+        return True
 
     async def retry_later(self, held: HeldMessage) -> None:
         """Have a held message delivered again after the consumer's pause."""

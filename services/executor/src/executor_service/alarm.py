@@ -12,10 +12,12 @@ from executor_service.ports import Publisher
 SERVICE = "executor"
 
 
-def intent_alert(intent: Intent, *, name: str, severity: Severity, summary: str, at_ms: int, **facts: str) -> Alert:
-    """Return an alert about an intent; the same intent and name give the same id."""
+def intent_alert(
+    intent: Intent, *, name: str, severity: Severity, summary: str, at_ms: int, child: int = 0, **facts: str
+) -> Alert:
+    """Return an alert about an intent or one of its orders; the same name, intent and order give the same id."""
     return Alert(
-        alert_id=f"{name}/{intent.intent_id}",
+        alert_id=f"{name}/{intent.intent_id}" + (f"#{child}" if child else ""),
         run_id=intent.run_id,
         severity=severity,
         service=SERVICE,

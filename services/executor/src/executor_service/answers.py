@@ -22,5 +22,6 @@ def answer_of(error: errors.ExchangeError) -> Answer:
             wait_s = _SHORTEST_RETRY_S if reset_at_ms is None else (reset_at_ms - wall_clock_ms()) / 1000
             return NotPlaced(min(max(wait_s, _SHORTEST_RETRY_S), _LONGEST_RETRY_S), str(error))
         case errors.NotSent() | errors.ClockSkew() | errors.IpBanned():
-            return NotPlaced(_RETRIES_S[type(error)], str(error))
+            has_left = error.http_status is not None or error.ret_code is not None
+            return NotPlaced(_RETRIES_S[type(error)], str(error), has_left=has_left)
     return Unclear(str(error))

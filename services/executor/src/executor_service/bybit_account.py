@@ -31,9 +31,9 @@ class BybitAccount:
         """
         self._instruments |= await self._client.instruments(symbols or None)
 
-    async def instrument(self, symbol: str) -> Instrument:
-        """Return the trading rules of a symbol, kept once they are known."""
-        if symbol not in self._instruments:
+    async def instrument(self, symbol: str, *, is_fresh: bool = False) -> Instrument:
+        """Return the trading rules of a symbol, kept once they are known: the exchange changes them twice a month."""
+        if is_fresh or symbol not in self._instruments:
             try:
                 await self.load_instruments((symbol,))
             except Rejected as error:
@@ -49,6 +49,7 @@ class BybitAccount:
         order_link_id: str,
         reduce_only: bool,
         at_ms: int | None,
+        closes_all: bool = False,
         send_by_s: float | None = None,
     ) -> None:
         """Send a market order."""
@@ -58,6 +59,7 @@ class BybitAccount:
             quantity=quantity,
             order_link_id=order_link_id,
             reduce_only=reduce_only,
+            closes_all=closes_all,
             at_ms=at_ms,
             send_by_s=send_by_s,
         )

@@ -13,7 +13,7 @@ from executor_service.intent_record import Child, ChildState, IntentRecord, Outc
 from executor_service.intent_work import IntentWork
 from executor_service.order_follower import Assignment, OrderFollower
 from executor_service.order_life import Barred, End, Ended, Lost, NeverPlaced
-from executor_service.outcomes import of_lost, of_order, of_refusal, without_order
+from executor_service.outcomes import ENTRY_LOST, of_lost, of_order, of_refusal, without_order
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import VenueClock
 
@@ -71,7 +71,7 @@ class EntryRun:
 
     async def _send_all(self, work: IntentWork, life: order_life.OrderLife) -> None:
         while (child := work.record.child_in_state(ChildState.SENT)) is not None:
-            end = await self._follower.follow(Assignment(work.intent, work.account, child, work.taken_s), life)
+            end = await self._follower.follow(Assignment(work, child), life)
             outcome = self._outcome(work, child, end)
             following = work.record.child_in_state(ChildState.PLANNED)
             if following is None or outcome.status is not OrderStatus.FILLED:
@@ -94,7 +94,7 @@ class EntryRun:
             case NeverPlaced(refusal):
                 return of_refusal(child, refusal, at_ms=at_ms)
             case Lost(order):
-                return of_lost(child, order, at_ms=at_ms)
+                return of_lost(child, order, at_ms=at_ms, detail=ENTRY_LOST)
             case Barred(refused):
                 metrics.REFUSED.labels(refused.rule).inc()
                 return without_order(

@@ -1,6 +1,6 @@
 """One intent in, its order events out. What to do is decided elsewhere; this takes it up, or where it was left."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from breakwater_core.errors import PermanentError, TransientError
 from breakwater_core.events import Intent
@@ -10,7 +10,9 @@ from executor_service.drain import Drain
 from executor_service.entry_run import EntryRun
 from executor_service.intent_work import IntentWork
 from executor_service.ports import Publisher, Records, TradingAccount
+from executor_service.record_store import TakenOver
 from executor_service.reduction_run import ReductionRun
+from executor_service.venue_clock import wall_clock_ms
 
 
 class IntentHandler:
@@ -25,14 +27,16 @@ class IntentHandler:
         entries: EntryRun,
         reductions: ReductionRun,
         drain: Drain,
+        wall_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
-        """Trade on these accounts, by name."""
+        """Trade on these accounts, by name; `wall_ms` is the wall clock, milliseconds since 1970."""
         self._accounts = accounts
         self._records = records
         self._publisher = publisher
         self._entries = entries
         self._reductions = reductions
         self._drain = drain
+        self._wall_ms = wall_ms
 
     async def receive(self, received: Received) -> None:
         """Handle a message of the bus; as `handle`."""
@@ -44,13 +48,14 @@ class IntentHandler:
         Args:
             intent: What to do.
             is_first: The message is delivered for the first time, so nobody is likely to have begun: the record is not
-                read but written under the condition that there is none. If there is one, nothing is sent, and the next
-                delivery reads it.
+                read but written under the condition that there is none. If there is one, nothing is sent before it has
+                been read.
 
         Raises:
             PermanentError: If an entry is for an account that this executor does not have.
-            TransientError: If it must be delivered again: the process stops, another one works on it, or an exit is
-                for an account that this executor does not have.
+            TakenOver: If another process works on it.
+            TransientError: If it must be delivered again: the process stops, or an exit is for an account that this
+                executor does not have.
         """
         account = self._accounts.get(intent.account)
         if account is None:
@@ -58,12 +63,24 @@ class IntentHandler:
             raise TransientError(problem) if intent.leg.reduces else PermanentError(problem)
         self._drain.check()
         with metrics.INTENTS_IN_HAND.track_inprogress():
-            work = await IntentWork.open(intent, account, self._records, self._publisher, is_first=is_first)
-            if work.record.is_closed and intent.leg.reduces:
-                await work.tell_again()
-            elif work.record.is_closed:
-                await self._entries.repeat(work)
-            elif intent.leg.reduces:
-                await self._reductions.run(work)
-            else:
-                await self._entries.run(work)
+            work = await IntentWork.open(
+                intent, account, self._records, self._publisher, is_first=is_first, wall_ms=self._wall_ms
+            )
+            try:
+                await self._work(work)
+            except TakenOver:
+                if not is_first or work.revision:
+                    raise
+                work = await IntentWork.open(intent, account, self._records, self._publisher, wall_ms=self._wall_ms)
+                await self._work(work)
+
+    async def _work(self, work: IntentWork) -> None:
+        if work.record.is_closed:
+            await (work.tell_again() if work.intent.leg.reduces else self._entries.repeat(work))
+            return
+        if not work.is_new:
+            await work.claim()
+        if work.intent.leg.reduces:
+            await self._reductions.run(work)
+        else:
+            await self._entries.run(work)

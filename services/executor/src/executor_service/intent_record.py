@@ -5,7 +5,7 @@ the exchange. Quantities are base units, prices quote currency per 1 base unit.
 """
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -32,6 +32,7 @@ class Child:
     """One order of an intent.
 
     Attributes:
+        closes_all: It closes the whole position, however small; `quantity` is then what the position was.
         after_ms: In event mode its requests are stamped no earlier than this; 0: with the intent's own time.
         ended_ms: Venue time of its end, 0 before.
     """
@@ -44,19 +45,26 @@ class Child:
     after_ms: int = 0
     filled_quantity: Decimal = Decimal(0)
     ended_ms: int = 0
+    closes_all: bool = False
 
     def ended(self, *, filled_quantity: Decimal, at_ms: int) -> "Child":
         """Return the order as one to which nothing more happens."""
         return replace(self, state=ChildState.ENDED, filled_quantity=filled_quantity, ended_ms=at_ms)
 
-    def sent(self, *, side: Side, quantity: Decimal, after_ms: int) -> "Child":
+    def sent(self, *, side: Side, quantity: Decimal, after_ms: int, closes_all: bool = False) -> "Child":
         """Return the order as one that is about to be sent."""
-        return replace(self, state=ChildState.SENT, side=side, quantity=quantity, after_ms=after_ms)
+        return replace(
+            self, state=ChildState.SENT, side=side, quantity=quantity, after_ms=after_ms, closes_all=closes_all
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an intent ended: what its last order event says besides the intent's own facts."""
+    """How an intent ended: what its last order event says besides the intent's own facts.
+
+    Attributes:
+        flat_at_ms: Venue time as of which the exchange reported the position as 0; 0 if that was not asked.
+    """
 
     status: OrderStatus
     child: int
@@ -68,6 +76,19 @@ class Outcome:
     event_time_ms: int
     reason: str = ""
     detail: str = ""
+    flat_at_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """The oldest orders of an intent, of which only the sum is kept: an exit may need thousands before it succeeds."""
+
+    count: int = 0
+    filled_quantity: Decimal = Decimal(0)
+
+
+_KEPT_ORDERS = 16
+"""Orders that a record names; of those before, the ones that have ended are summed up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +98,7 @@ class IntentRecord:
     intent_id: str
     children: tuple[Child, ...] = ()
     outcome: Outcome | None = None
+    forgotten: Forgotten = field(default_factory=Forgotten)
 
     @property
     def is_closed(self) -> bool:
@@ -86,7 +108,12 @@ class IntentRecord:
     @property
     def filled_quantity(self) -> Decimal:
         """Base units that the ended orders have filled."""
-        return sum((child.filled_quantity for child in self.children), Decimal(0))
+        return sum((child.filled_quantity for child in self.children), self.forgotten.filled_quantity)
+
+    @property
+    def next_number(self) -> int:
+        """Number of the next order."""
+        return self.forgotten.count + len(self.children)
 
     @property
     def fruitless_rounds(self) -> int:
@@ -99,12 +126,23 @@ class IntentRecord:
         return next((child for child in self.children if child.state is state), None)
 
     def with_new_child(
-        self, side: Side, quantity: Decimal, *, state: ChildState = ChildState.SENT, after_ms: int = 0
+        self,
+        side: Side,
+        quantity: Decimal,
+        *,
+        state: ChildState = ChildState.SENT,
+        after_ms: int = 0,
+        closes_all: bool = False,
     ) -> "IntentRecord":
         """Return the record with one more order, under the next number."""
-        number = len(self.children)
-        child = Child(number, order_link_id(self.intent_id, number), side, quantity, state, after_ms)
-        return replace(self, children=(*self.children, child))
+        number = self.next_number
+        link_id = order_link_id(self.intent_id, number)
+        child = Child(number, link_id, side, quantity, state, after_ms, closes_all=closes_all)
+        kept, forgotten = self.children, self.forgotten
+        while len(kept) >= _KEPT_ORDERS and kept[0].state is ChildState.ENDED:
+            forgotten = Forgotten(forgotten.count + 1, forgotten.filled_quantity + kept[0].filled_quantity)
+            kept = kept[1:]
+        return replace(self, children=(*kept, child), forgotten=forgotten)
 
     def with_child(self, child: Child) -> "IntentRecord":
         """Return the record with the order of this number replaced."""
@@ -129,10 +167,14 @@ class IntentRecord:
                     "after_ms": child.after_ms,
                     "filled_quantity": to_text(child.filled_quantity),
                     "ended_ms": child.ended_ms,
+                    "closes_all": child.closes_all,
                 }
                 for child in self.children
             ],
         }
+        if self.forgotten.count:
+            filled = to_text(self.forgotten.filled_quantity)
+            values["forgotten"] = {"count": self.forgotten.count, "filled_quantity": filled}
         if self.outcome is not None:
             outcome = self.outcome
             average = outcome.average_price
@@ -147,6 +189,7 @@ class IntentRecord:
                 "event_time_ms": outcome.event_time_ms,
                 "reason": outcome.reason,
                 "detail": outcome.detail,
+                "flat_at_ms": outcome.flat_at_ms,
             }
         return json.dumps(values, separators=(",", ":")).encode()
 
@@ -159,11 +202,14 @@ class IntentRecord:
         """
         try:
             values = json.loads(payload)
-            outcome = values.get("outcome")
+            outcome, forgotten = values.get("outcome"), values.get("forgotten")
             return cls(
                 intent_id=values["intent_id"],
                 children=tuple(_child(child) for child in values["children"]),
                 outcome=None if outcome is None else _outcome(outcome),
+                forgotten=Forgotten()
+                if forgotten is None
+                else Forgotten(forgotten["count"], from_text(forgotten["filled_quantity"])),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvariantError(
@@ -182,6 +228,7 @@ def _child(values: dict[str, Any]) -> Child:
         after_ms=values["after_ms"],
         filled_quantity=from_text(values["filled_quantity"]),
         ended_ms=values["ended_ms"],
+        closes_all=values.get("closes_all", False),
     )
 
 
@@ -198,4 +245,5 @@ def _outcome(values: dict[str, Any]) -> Outcome:
         event_time_ms=values["event_time_ms"],
         reason=values["reason"],
         detail=values["detail"],
+        flat_at_ms=values.get("flat_at_ms", 0),
     )

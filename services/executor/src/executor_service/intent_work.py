@@ -5,6 +5,7 @@ decide otherwise. The message is acknowledged after both.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from breakwater_core.events import Intent, OrderEvent
@@ -15,6 +16,7 @@ from executor_service.bus_patience import insist
 from executor_service.intent_record import IntentRecord, Outcome
 from executor_service.outcomes import order_event
 from executor_service.ports import Publisher, Records, TradingAccount
+from executor_service.venue_clock import wall_clock_ms
 
 
 @dataclass
@@ -25,6 +27,10 @@ class IntentWork:
         record: What is known durably.
         revision: Revision of the record; 0: it is not written yet.
         taken_s: When the intent was taken from the bus, monotonic seconds.
+        wall_ms: The wall clock, milliseconds since 1970.
+        owned_ms: Wall-clock time just before the last write of the record: then nobody else had taken the intent over.
+            Requests that may place an order carry it as their stamp, so that the exchange refuses those of a process
+            that stood still after the write, while another one went on in its place.
         untold: Events of a reduction that the bus has not taken yet, oldest first.
     """
 
@@ -35,6 +41,8 @@ class IntentWork:
     record: IntentRecord
     revision: int
     taken_s: float
+    wall_ms: Callable[[], int] = wall_clock_ms
+    owned_ms: int = 0
     untold: list[OrderEvent] = field(default_factory=list)
 
     @classmethod
@@ -46,6 +54,7 @@ class IntentWork:
         publisher: Publisher,
         *,
         is_first: bool = False,
+        wall_ms: Callable[[], int] = wall_clock_ms,
     ) -> "IntentWork":
         """Take up an intent where its record says; one delivered for the first time is taken for new without a look.
 
@@ -54,7 +63,7 @@ class IntentWork:
         taken_s = time.monotonic()
         known = None if is_first else await records.read(_key(intent))
         record, revision = known or (IntentRecord(intent.intent_id), 0)
-        return cls(intent, account, records, publisher, record, revision, taken_s)
+        return cls(intent, account, records, publisher, record, revision, taken_s, wall_ms)
 
     @property
     def is_new(self) -> bool:
@@ -67,23 +76,36 @@ class IntentWork:
         Raises:
             TakenOver: If another process has written it since it was read.
         """
+        asked_ms = self.wall_ms()
         self.revision = await self.records.write(_key(self.intent), record, self.revision)
         self.record = record
+        self.owned_ms = asked_ms
+
+    async def claim(self) -> None:
+        """Prove that nobody else has taken the intent over, and keep whoever had it before from sending more.
+
+        Raises:
+            TakenOver: If another process has written the record since it was read.
+        """
+        await self.save(self.record)
 
     async def save_or_go_on(self, record: IntentRecord) -> None:
         """Write the record of a reduction; one that the bus does not take is kept, and written with the next.
 
         A reduction does not wait for the bus. Whoever takes it over computes the same order ids, and the exchange
-        refuses an id a second time, so an order that no record names is found and not repeated.
+        refuses an id a second time, so an order that no record names is found and not repeated. Without the bus nobody
+        else can be told that the intent is theirs, so the next request may carry the time of the attempt.
 
         Raises:
             TakenOver: If another process has written it since it was read.
         """
+        asked_ms = self.wall_ms()
         try:
             await self.save(record)
         except BusError as error:
             get_logger().warning("record_put_off", reason=str(error))
             self.record = record
+            self.owned_ms = asked_ms
 
     async def tell(self, outcome: Outcome) -> None:
         """Publish how an order ended while the intent goes on."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from breakwater_bybit.errors import ExchangeError
 from breakwater_bybit.fields import MalformedPayload
@@ -17,7 +17,9 @@ from executor_service.answers import answer_of
 from executor_service.drain import Drain
 from executor_service.entry_flights import EntryFlights
 from executor_service.entry_gate import EntryGate
+from executor_service.exit_schedule import ExitSchedule
 from executor_service.intent_record import Child
+from executor_service.intent_work import IntentWork
 from executor_service.order_life import (
     Acknowledged,
     Answer,
@@ -32,7 +34,7 @@ from executor_service.order_life import (
     Wait,
 )
 from executor_service.outcomes import in_progress, order_event
-from executor_service.ports import Publisher, TradingAccount
+from executor_service.ports import Publisher
 from executor_service.venue_clock import VenueClock
 
 _GATE_RETRY_S = 0.25
@@ -40,16 +42,15 @@ _GATE_RETRY_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One order of an intent, to be brought to its end.
+    """One order of an intent, to be brought to its end."""
 
-    Attributes:
-        taken_s: When the intent was taken from the bus, monotonic seconds.
-    """
-
-    intent: Intent
-    account: TradingAccount
+    work: IntentWork
     child: Child
-    taken_s: float
+
+    @property
+    def intent(self) -> Intent:
+        """The intent that the order belongs to."""
+        return self.work.intent
 
 
 class OrderFollower:
@@ -66,9 +67,14 @@ class OrderFollower:
         entry_patience: Patience,
         exit_patience: Patience,
         unknown_alert_s: float,
+        schedule: ExitSchedule | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Ask `gate` before each entry; alert when an order's fate is not known for `unknown_alert_s` seconds."""
+        """Ask `gate` before each entry; alert when an order's fate is not known for `unknown_alert_s` seconds.
+
+        Once the exits of the day have fallen due by `schedule`, an entry of which nothing can be learned is given up as
+        soon as it has settled, since the exit of its symbol waits behind it.
+        """
         self._publisher = publisher
         self._clock = clock
         self._drain = drain
@@ -77,6 +83,7 @@ class OrderFollower:
         self._entry_patience = entry_patience
         self._exit_patience = exit_patience
         self._unknown_alert_s = unknown_alert_s
+        self._schedule = schedule
         self.monotonic = monotonic
 
     def resumed(self) -> OrderLife:
@@ -86,8 +93,13 @@ class OrderFollower:
     async def follow(self, assignment: Assignment, life: OrderLife) -> End:
         """Send the order unless it exists, and return how it ended.
 
+        Args:
+            assignment: The order; its record was written just before, by this process.
+            life: `fresh` if nobody can have sent it before that write, else `resumed`.
+
         Raises:
             Draining: If the process must stop before the end is known.
+            TakenOver: If another process works on the intent.
         """
         if assignment.intent.leg.reduces:
             return await self._follow(assignment, life)
@@ -95,7 +107,6 @@ class OrderFollower:
             return await self._follow(assignment, life)
 
     async def _follow(self, assignment: Assignment, life: OrderLife) -> End:
-        patience = self._exit_patience if assignment.intent.leg.reduces else self._entry_patience
         is_told = False
         async with AsyncExitStack() as doubt:
             is_doubtful = False
@@ -104,15 +115,17 @@ class OrderFollower:
                     is_doubtful = life.is_doubtful
                     await (doubt.enter_async_context(self._doubt(assignment)) if is_doubtful else doubt.aclose())
                 step = order_life.next_step(
-                    life, now_s=self.monotonic(), may_send=self._clock.may_enter(assignment.intent), patience=patience
+                    life,
+                    now_s=self.monotonic(),
+                    may_send=self._clock.may_enter(assignment.intent),
+                    patience=self._patience(assignment),
                 )
                 if life.exists and not is_told and isinstance(step, LookUp):
                     is_told = True
                     await self._tell(assignment, OrderStatus.SUBMITTED)
                 match step:
                     case Send() if assignment.intent.leg.reduces:
-                        at_ms = self._clock.stamp_ms(assignment.intent, assignment.child.after_ms)
-                        life = await self._send(assignment, life, at_ms=at_ms, send_by_s=None)
+                        life = await self._send_reduction(assignment, life)
                     case Send():
                         life = await self._send_entry(assignment, life)
                     case Wait(pause_s):
@@ -123,6 +136,17 @@ class OrderFollower:
                     case _:
                         return step
 
+    def _patience(self, assignment: Assignment) -> Patience:
+        intent = assignment.intent
+        if intent.leg.reduces:
+            return self._exit_patience
+        patience = self._entry_patience
+        if patience.give_up_s is None or self._schedule is None or self._clock.is_event_time:
+            return patience
+        if self._schedule.is_due(intent, self._clock.wall_ms()):
+            return replace(patience, give_up_s=min(patience.give_up_s, patience.settle_s))
+        return patience
+
     @asynccontextmanager
     async def _doubt(self, assignment: Assignment) -> AsyncIterator[None]:
         """Count the order as unknown while the context is open; an alert follows if that lasts."""
@@ -131,8 +155,9 @@ class OrderFollower:
             intent,
             name="order_unknown",
             severity=Severity.CRITICAL,
-            summary=f"{intent.account} {intent.symbol}: nobody knows whether the {intent.leg.value} order exists; "
+            summary=f"{intent.account} {intent.symbol}: nobody knows what became of the {intent.leg.value} order; "
             "it is looked up until the exchange tells",
+            child=assignment.child.number,
             at_ms=self._clock.now_ms(intent, assignment.child.after_ms),
             order_link_id=assignment.child.order_link_id,
         )
@@ -141,37 +166,51 @@ class OrderFollower:
                 yield
 
     async def _send_entry(self, assignment: Assignment, life: OrderLife) -> OrderLife:
-        """Send an entry if the control document lets it through; without the document nothing is sent."""
+        """Send an entry if the control document lets it through; without the document nothing is sent.
+
+        The stamp is the earlier one of the permit and of the last proof that the intent is ours.
+        """
+        work = assignment.work
         with self._flights.sending():
+            if life.requests:
+                await work.claim()
             asked_s = self.monotonic()
             try:
                 permit = await self._gate.ask(assignment.intent, after_ms=assignment.child.after_ms)
             except BusError as error:
                 answer = NotPlaced(_GATE_RETRY_S, str(error))
                 await self._note(assignment, life, answer)
-                return order_life.answered(life, answer, sent_s=asked_s)
+                return order_life.postponed(life, answer, asked_s=asked_s)
             if isinstance(permit, Refused):
                 get_logger().info("entry_barred", rule=permit.rule, detail=permit.detail)
                 return order_life.forbidden(life, permit)
-            return await self._send(assignment, life, at_ms=permit.stamp_ms, send_by_s=permit.send_by_s)
+            at_ms = permit.stamp_ms if self._clock.is_event_time else min(permit.stamp_ms, work.owned_ms)
+            return await self._send(assignment, life, at_ms=at_ms, send_by_s=permit.send_by_s)
 
-    async def _send(
-        self, assignment: Assignment, life: OrderLife, *, at_ms: int | None, send_by_s: float | None
-    ) -> OrderLife:
-        intent, child = assignment.intent, assignment.child
-        sent_s = self.monotonic()
-        if life.may_exist:
+    async def _send_reduction(self, assignment: Assignment, life: OrderLife) -> OrderLife:
+        """Send an order that shrinks a position: stamped with the last proof that the intent is ours."""
+        work = assignment.work
+        if life.requests:
+            await work.save_or_go_on(work.record)
+        at_ms = self._clock.stamp_ms(assignment.intent, assignment.child.after_ms)
+        return await self._send(assignment, life, at_ms=work.owned_ms if at_ms is None else at_ms, send_by_s=None)
+
+    async def _send(self, assignment: Assignment, life: OrderLife, *, at_ms: int, send_by_s: float | None) -> OrderLife:
+        intent, child, work = assignment.intent, assignment.child, assignment.work
+        if life.requests:
             metrics.RESENT.inc()
-        else:
-            metrics.INTENT_TO_REQUEST.labels(intent.leg.value).observe(sent_s - assignment.taken_s)
+        sent_s = self.monotonic()
+        if not life.requests:
+            metrics.INTENT_TO_REQUEST.labels(intent.leg.value).observe(sent_s - work.taken_s)
         answer: Answer = Acknowledged()
         try:
-            await assignment.account.place_market_order(
+            await work.account.place_market_order(
                 symbol=intent.symbol,
                 side=child.side,
                 quantity=child.quantity,
                 order_link_id=child.order_link_id,
                 reduce_only=intent.leg.reduces,
+                closes_all=child.closes_all,
                 at_ms=at_ms,
                 send_by_s=send_by_s,
             )
@@ -189,7 +228,7 @@ class OrderFollower:
             case Rejected(refusal):
                 metrics.REJECTED.labels(str(refusal.code)).inc()
                 log.warning("order_rejected", code=refusal.code, reason=refusal.detail)
-            case NotPlaced(retry_after_s, reason):
+            case NotPlaced(retry_after_s, reason, _):
                 log.warning("order_postponed", retry_after_s=retry_after_s, reason=reason)
             case Unclear(reason):
                 log.warning("order_unknown", reason=reason)
@@ -199,7 +238,7 @@ class OrderFollower:
     async def _look_up(self, assignment: Assignment, life: OrderLife) -> OrderLife:
         intent = assignment.intent
         try:
-            order = await assignment.account.find_order(
+            order = await assignment.work.account.find_order(
                 symbol=intent.symbol,
                 order_link_id=assignment.child.order_link_id,
                 at_ms=self._clock.stamp_ms(intent, assignment.child.after_ms),

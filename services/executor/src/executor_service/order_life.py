@@ -5,6 +5,10 @@ knows. The last one leaves a doubt that only the exchange itself can remove: the
 sent again only after several look-ups in a row found nothing. A sent order is never declared absent before the time
 within which the exchange could still accept the request has passed.
 
+The exchange refuses an order link id that it has seen before, but does not say for how long. So an order that opens a
+position is not sent again before an earlier request has become unacceptable: the refusal of a repeat is a second guard
+and not the first. One that reduces a position is repeated sooner, because two of them cannot do harm.
+
 Times are seconds of a monotonic clock.
 """
 
@@ -26,13 +30,16 @@ class Patience:
         look_ups_before_resend: Look-ups in a row that must find nothing before the same id is sent again.
         settle_s: An order is not declared absent earlier than this after it was last sent: longer than the exchange
             accepts a request after its stamp.
-        give_up_s: An entry of which nothing can be learned for this long is left to the exit; None: never.
+        settles_before_resend: Whether the same id is sent again only after `settle_s` too.
+        give_up_s: An order of which nothing can be learned for this long is left: an entry to the exit, an exit's order
+            to the exit's next one; None: never.
     """
 
     polls_s: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
     look_ups_s: tuple[float, ...] = (0.1, 0.2, 0.4, 0.8, 1.0)
     look_ups_before_resend: int = 3
     settle_s: float = 7.0
+    settles_before_resend: bool = True
     give_up_s: float | None = None
 
 
@@ -59,10 +66,16 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class NotPlaced:
-    """Answer: this request placed nothing, and may be repeated after a pause."""
+    """Answer: this request placed nothing, and may be repeated after a pause.
+
+    Attributes:
+        has_left: Whether it was on its way to the exchange: before it is repeated, one look-up must find nothing, in
+            case somebody in between answered for the exchange.
+    """
 
     retry_after_s: float
     reason: str
+    has_left: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +140,9 @@ class Lost:
     order: OrderState | None
 
 
+_OVERDUE_LOOK_UPS = 5
+"""An acknowledged order shows up within fewer look-ups."""
+
 End = Ended | NeverPlaced | TooLate | Barred | Lost
 Step = Send | Wait | LookUp | End
 
@@ -141,6 +157,8 @@ class OrderLife:
         order: Its last known state.
         refusal: The exchange's last no.
         barred: Our own no: it may not be sent any more, not even again.
+        requests: How often it was sent, or may have been.
+        must_look: Whether it must be looked up once more before it is sent again.
         look_ups: Look-ups in a row without news.
         failures: Look-ups in a row that were not answered.
         last_sent_s: When it was last sent, or may have been.
@@ -153,6 +171,8 @@ class OrderLife:
     order: OrderState | None = None
     refusal: Refusal | None = None
     barred: Refused | None = None
+    requests: int = 0
+    must_look: bool = False
     look_ups: int = 0
     failures: int = 0
     last_sent_s: float = 0.0
@@ -161,8 +181,10 @@ class OrderLife:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether nobody can tell if there is such an order."""
-        return self.may_exist and not self.exists
+        """Whether nobody can tell if there is such an order, or what became of one acknowledged a while ago."""
+        if self.order is not None:
+            return False
+        return self.may_exist if not self.exists else self.look_ups + self.failures >= _OVERDUE_LOOK_UPS
 
 
 def fresh() -> OrderLife:
@@ -172,7 +194,7 @@ def fresh() -> OrderLife:
 
 def resumed(now_s: float) -> OrderLife:
     """Return the life of an order that somebody may have sent up to now."""
-    return OrderLife(may_exist=True, last_sent_s=now_s, unresolved_since_s=now_s)
+    return OrderLife(may_exist=True, requests=1, last_sent_s=now_s, unresolved_since_s=now_s)
 
 
 def next_step(life: OrderLife, *, now_s: float, may_send: bool, patience: Patience) -> Step:
@@ -193,8 +215,8 @@ def next_step(life: OrderLife, *, now_s: float, may_send: bool, patience: Patien
         return LookUp(_pause(patience.polls_s, life.look_ups + life.failures))
     if life.may_exist:
         settled = now_s - life.last_sent_s >= patience.settle_s
-        will_end = life.refusal is not None or not may_send
-        if life.look_ups < patience.look_ups_before_resend or (will_end and not settled):
+        must_settle = patience.settles_before_resend or life.refusal is not None or not may_send
+        if life.look_ups < patience.look_ups_before_resend or (must_settle and not settled):
             return LookUp(_pause(patience.look_ups_s, life.look_ups + life.failures))
     if life.refusal is not None:
         return NeverPlaced(life.refusal)
@@ -204,6 +226,8 @@ def next_step(life: OrderLife, *, now_s: float, may_send: bool, patience: Patien
         return TooLate()
     if now_s < life.send_from_s:
         return Wait(life.send_from_s - now_s)
+    if life.must_look:
+        return LookUp(_pause(patience.look_ups_s, life.failures - 1) if life.failures else 0.0)
     return Send()
 
 
@@ -218,6 +242,7 @@ def answered(life: OrderLife, answer: Answer, *, sent_s: float) -> OrderLife:
         sent_s: When the request was sent.
     """
     since_s = sent_s if life.unresolved_since_s is None else life.unresolved_since_s
+    life = replace(life, requests=life.requests + 1)
     match answer:
         case Acknowledged():
             return replace(
@@ -225,10 +250,15 @@ def answered(life: OrderLife, answer: Answer, *, sent_s: float) -> OrderLife:
             )
         case Rejected(refusal):
             return replace(life, refusal=refusal, look_ups=0, failures=0)
-        case NotPlaced(retry_after_s):
-            return replace(life, send_from_s=sent_s + retry_after_s)
+        case NotPlaced(retry_after_s, _, has_left):
+            return replace(life, send_from_s=sent_s + retry_after_s, must_look=has_left)
         case Unclear():
             return replace(life, may_exist=True, look_ups=0, failures=0, last_sent_s=sent_s, unresolved_since_s=since_s)
+
+
+def postponed(life: OrderLife, answer: NotPlaced, *, asked_s: float) -> OrderLife:
+    """Return what is known when nothing was sent yet, and is not to be before the pause of `answer` is over."""
+    return replace(life, send_from_s=asked_s + answer.retry_after_s)
 
 
 def found(life: OrderLife, order: OrderState | None, *, quantity: Decimal, now_s: float) -> OrderLife:
@@ -241,7 +271,7 @@ def found(life: OrderLife, order: OrderState | None, *, quantity: Decimal, now_s
         now_s: Monotonic time.
     """
     if order is None:
-        return replace(life, look_ups=life.look_ups + 1, failures=0)
+        return replace(life, look_ups=life.look_ups + 1, failures=0, must_look=False)
     if not order.is_final and order.filled_quantity >= quantity:
         order = replace(order, status=OrderStatus.FILLED)
     return replace(life, order=order, exists=True, look_ups=life.look_ups + 1, failures=0, unresolved_since_s=now_s)

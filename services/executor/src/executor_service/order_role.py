@@ -1,18 +1,18 @@
-"""Wiring of the order role: a consumer per partition of the intents, one handler behind them all."""
+"""Wiring of the order role: a queue of intents per account and symbol, one handler behind them all."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 from breakwater_bybit.client import BybitClient
 from breakwater_runtime.bus import Bus
-from breakwater_runtime.consumers import ConsumerSpecification, PullConsumer
 from breakwater_runtime.control import ControlStore, ControlWatch, watch_acknowledgements, watch_control
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.readers import LAST_PER_SUBJECT, read_stream
 from breakwater_runtime.service import Service
-from breakwater_runtime.subjects import INTENT_PARTITIONS, INTENT_STREAM
+from breakwater_runtime.subjects import INTENT_STREAM
 from executor_service.acknowledger import Acknowledger
-from executor_service.alarm import SERVICE
 from executor_service.bus_away import BusAway
 from executor_service.bus_publisher import BusPublisher
 from executor_service.bybit_account import BybitAccount
@@ -22,11 +22,13 @@ from executor_service.entry_check import EntryCheck, Obstacle, no_obstacle
 from executor_service.entry_flights import EntryFlights
 from executor_service.entry_gate import control_gate
 from executor_service.entry_run import EntryRun
+from executor_service.exit_schedule import ExitSchedule
 from executor_service.fitness import fitness_of
 from executor_service.flatten_book import FlattenBook
 from executor_service.flatten_run import FlattenTools
 from executor_service.flatten_watch import FlattenWatch
 from executor_service.intent_handler import IntentHandler
+from executor_service.intent_queues import IntentQueues
 from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
 from executor_service.position_places import PositionPlaces
@@ -42,17 +44,16 @@ _DRAIN_SHARE = 0.7
 """Share of the drain time after which an order on its way is left to redelivery."""
 
 
-def consumer_specification(partition: int, ack_wait_s: float) -> ConsumerSpecification:
-    """Return the consumer of one partition: one intent at a time over all executors, and never put aside."""
-    return ConsumerSpecification(
-        stream=INTENT_STREAM.name,
-        durable=f"executor-{partition}",
-        filters=(f"intent.{partition}.>",),
-        batch=1,
-        max_in_flight=1,
-        ack_wait_s=ack_wait_s,
-        max_deliveries=0,
-    )
+def patiences(settings: ExecutorSettings) -> tuple[Patience, Patience]:
+    """Return how long an entry's order and an exit's order are waited for.
+
+    An exit's order of which nothing is learned is left as soon as it has settled: the exit goes on with the position.
+    """
+    if settings.is_event_time:
+        entry = Patience(settle_s=_EVENT_SETTLE_S)
+        return entry, replace(entry, settles_before_resend=False)
+    entry = Patience(settle_s=settings.settle_s, give_up_s=settings.unknown_limit_s)
+    return entry, replace(entry, settles_before_resend=False, give_up_s=settings.settle_s)
 
 
 def build_handler(
@@ -69,19 +70,27 @@ def build_handler(
     clock = VenueClock(settings.clock)
     publisher = BusPublisher(bus)
     slots = PrioritySlots(settings.concurrency)
-    settle_s = _settle_s(settings)
+    configuration = settings.configuration()
+    schedule = ExitSchedule(
+        session=configuration.session.session(),
+        symbols=tuple(configuration.portfolio.symbols),
+        spread_s=settings.exit_spread_s,
+        flat_deadline_s=settings.flat_deadline_s,
+    )
+    entry_patience, exit_patience = patiences(settings)
     follower = OrderFollower(
         publisher=publisher,
         clock=clock,
         drain=drain,
         gate=control_gate(ControlStore(bus), clock),
         flights=flights,
-        entry_patience=Patience(settle_s=settle_s, give_up_s=None if clock.is_event_time else settings.unknown_limit_s),
-        exit_patience=Patience(settle_s=settle_s),
+        entry_patience=entry_patience,
+        exit_patience=exit_patience,
         unknown_alert_s=settings.unknown_alert_s,
+        schedule=schedule,
     )
     check = EntryCheck(
-        risk=settings.configuration().risk,
+        risk=configuration.risk,
         control=control,
         day_opens=DayOpenStore(bus, drain),
         clock=clock,
@@ -95,9 +104,7 @@ def build_handler(
         records=RecordStore(bus),
         publisher=publisher,
         entries=EntryRun(check=check, follower=follower, slots=slots, clock=clock, drain=drain),
-        reductions=ReductionRun(
-            follower=follower, slots=slots, clock=clock, drain=drain, flat_deadline_s=settings.flat_deadline_s
-        ),
+        reductions=ReductionRun(follower=follower, slots=slots, clock=clock, drain=drain, schedule=schedule),
         drain=drain,
     )
 
@@ -162,22 +169,26 @@ async def _work(
     watches: Sequence[Callable[[asyncio.Event], Coroutine[Any, Any, None]]],
 ) -> None:
     """Consume intents and keep the watches until the service stops, then let what is on its way come to its end."""
-    consumers = [
-        PullConsumer(
-            service.bus,
-            consumer_specification(partition, settings.ack_wait_s),
-            handler.receive,
-            service=SERVICE,
-        )
-        for partition in range(INTENT_PARTITIONS)
-    ]
+    portfolio = settings.configuration().portfolio
     try:
         async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as tasks:
-            for partition, consumer in enumerate(consumers):
-                tasks.create_task(consumer.run(service.stop), name=f"partition-{partition}")
             for watch in watches:
                 tasks.create_task(watch(service.stop), name="watch")
-            await service.stop.wait()
+            queues = IntentQueues(
+                service.bus, handler.receive, ack_wait_s=settings.ack_wait_s, tasks=tasks, stop=service.stop
+            )
+            for account in portfolio.accounts:
+                for symbol in portfolio.symbols:
+                    queues.open(account, symbol)
+            async with read_stream(
+                service.bus,
+                name="executor-intents",
+                stream=INTENT_STREAM.name,
+                filters=[f"{INTENT_STREAM.name.lower()}.>"],
+                start=LAST_PER_SUBJECT,
+                handle=queues.hear,
+            ):
+                await service.stop.wait()
             loop = asyncio.get_running_loop()
             loop.call_later(settings.drain_timeout_s * _DRAIN_SHARE, drain.due.set)
             deadline.reschedule(loop.time() + settings.drain_timeout_s)

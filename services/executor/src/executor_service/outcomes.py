@@ -1,5 +1,7 @@
 """From what became of an order to the outcome of its intent and to the order events that tell of it."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from breakwater_bybit.model import OrderState
@@ -92,8 +94,12 @@ def of_refusal(child: Child, refusal: Refusal, *, at_ms: int) -> Outcome:
     )
 
 
-def of_lost(child: Child, order: OrderState | None, *, at_ms: int) -> Outcome:
-    """Return the outcome of an entry of which nothing can be learned: it stays UNKNOWN, and the exit closes it."""
+ENTRY_LOST = "the exchange did not tell what became of the order; the day's exit closes what it may have opened"
+EXIT_LOST = "the exchange did not tell what became of the order; the position is read and the rest closed by the next"
+
+
+def of_lost(child: Child, order: OrderState | None, *, at_ms: int, detail: str) -> Outcome:
+    """Return the outcome of an order of which nothing can be learned: it stays UNKNOWN, and the position decides."""
     filled = ZERO if order is None else order.filled_quantity
     return Outcome(
         OrderStatus.UNKNOWN,
@@ -105,5 +111,11 @@ def of_lost(child: Child, order: OrderState | None, *, at_ms: int) -> Outcome:
         order.average_price if order is not None and filled else None,
         at_ms,
         "not_found_out",
-        "the exchange did not tell what became of the order; the day's exit closes what it may have opened",
+        detail,
     )
+
+
+def proven_flat(outcome: Outcome, *, at_ms: int) -> Outcome:
+    """Return the outcome with its evidence: the exchange has reported the position as 0."""
+    time = datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat(timespec="milliseconds")
+    return replace(outcome, flat_at_ms=at_ms, detail=f"the exchange reported the position as 0 at {time}")

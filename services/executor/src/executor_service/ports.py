@@ -25,9 +25,13 @@ class TradingAccount(Protocol):
         order_link_id: str,
         reduce_only: bool,
         at_ms: int | None,
+        closes_all: bool = False,
         send_by_s: float | None = None,
     ) -> None:
         """Send a market order; returning means that the exchange took it.
+
+        With `closes_all` it closes the whole position, whatever `quantity` says: the only order that may be smaller
+        than the smallest one, or off its step.
 
         Args:
             send_by_s: After this time, monotonic seconds, it is not sent any more; None: no limit.
@@ -73,8 +77,8 @@ class TradingAccount(Protocol):
             ExchangeError: If the exchange did not answer.
         """
 
-    async def instrument(self, symbol: str) -> Instrument:
-        """Return the trading rules of a symbol, kept once they are known.
+    async def instrument(self, symbol: str, *, is_fresh: bool = False) -> Instrument:
+        """Return the trading rules of a symbol, kept once they are known; `is_fresh`: read anew.
 
         Raises:
             InvalidInputError: If there is no such instrument.

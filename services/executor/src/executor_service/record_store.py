@@ -3,13 +3,13 @@
 import nats.errors
 import nats.js.errors
 
-from breakwater_core.errors import TransientError
 from breakwater_runtime.bus import Bus, BusError
+from breakwater_runtime.consumers import InOtherHands
 from breakwater_runtime.subjects import INTENTS_BUCKET
 from executor_service.intent_record import IntentRecord
 
 
-class TakenOver(TransientError):
+class TakenOver(InOtherHands):
     """Another process has written the record: it works on the intent, or has finished it."""
 
 

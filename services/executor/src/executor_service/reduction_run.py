@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from breakwater_bybit.errors import ExchangeError
+from breakwater_bybit.errors import ExchangeError, RejectReason
 from breakwater_bybit.fields import MalformedPayload
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import Alert, Intent, OrderStatus, Severity
@@ -13,13 +13,14 @@ from breakwater_runtime.logs import get_logger
 from executor_service import metrics, order_life
 from executor_service.alarm import alarm_after, intent_alert
 from executor_service.drain import Drain
+from executor_service.exit_schedule import ExitSchedule
 from executor_service.intent_record import Child, ChildState, Outcome
 from executor_service.intent_work import IntentWork
 from executor_service.order_follower import Assignment, OrderFollower
-from executor_service.order_life import Ended
-from executor_service.outcomes import of_order, without_order
+from executor_service.order_life import Ended, Lost, NeverPlaced
+from executor_service.outcomes import EXIT_LOST, of_lost, of_order, proven_flat, without_order
 from executor_service.slots import PrioritySlots
-from executor_service.venue_clock import VenueClock, wall_clock_ms
+from executor_service.venue_clock import VenueClock
 
 _CONFIRM_PAUSE_S = 0.2
 """A position that is flat at once is read a second time after this pause: the report of an entry may lag."""
@@ -33,12 +34,14 @@ class _Progress:
         told: Outcome of the last order that ended, not yet published.
         refused: Order that the exchange refused; its id is free for the next try.
         refusals: Refusals in a row.
+        is_other_form: The form of the refused order was at fault, so the other one is tried.
         after_ms: In event mode the next request is stamped no earlier.
     """
 
     told: Outcome | None = None
     refused: Child | None = None
     refusals: int = 0
+    is_other_form: bool = False
     after_ms: int = 0
 
 
@@ -52,14 +55,14 @@ class ReductionRun:
         slots: PrioritySlots,
         clock: VenueClock,
         drain: Drain,
-        flat_deadline_s: float,
+        schedule: ExitSchedule,
     ) -> None:
-        """Alert when a position is still open `flat_deadline_s` seconds after its exit was due."""
+        """Begin and alert by the schedule."""
         self._follower = follower
         self._slots = slots
         self._clock = clock
         self._drain = drain
-        self._flat_deadline_s = flat_deadline_s
+        self._schedule = schedule
 
     async def run(self, work: IntentWork) -> None:
         """Reduce until the exchange reports the position flat, then close the intent.
@@ -69,7 +72,13 @@ class ReductionRun:
             TakenOver: If another process works on it.
         """
         alert = self._not_flat_alert(work.intent)
-        async with alarm_after(self._seconds_left(work.intent), work.publisher, alert, metrics.NOT_FLAT):
+        is_event_time = self._clock.is_event_time
+        seconds_left = (
+            self._schedule.flat_deadline_s if is_event_time else self._seconds_to(self._schedule.alarm_ms(work.intent))
+        )
+        async with alarm_after(seconds_left, work.publisher, alert, metrics.NOT_FLAT):
+            if not is_event_time:
+                await self._drain.rest(self._seconds_to(self._schedule.begins_ms(work.intent)))
             await self._reduce(work)
         metrics.TIME_TO_FLAT.observe(self._follower.monotonic() - work.taken_s)
 
@@ -80,35 +89,58 @@ class ReductionRun:
             if child is not None:
                 await self._follow(work, child, life, progress)
             size = await self._position_size(work, progress)
-            order = reducing_order(size, await self._instrument(work))
+            order = reducing_order(size, await self._instrument(work, progress), is_other_form=progress.is_other_form)
             if order is None:
-                await work.close_when_possible(progress.told or self._flat(work, progress))
+                await self._close(work, progress)
                 return
             await self._pause(work, progress)
             record, after_ms = work.record, progress.after_ms
             if progress.refused is not None:
-                again = progress.refused.sent(side=order.side, quantity=order.quantity, after_ms=after_ms)
+                again = progress.refused.sent(
+                    side=order.side, quantity=order.quantity, after_ms=after_ms, closes_all=order.closes_all
+                )
                 record = record.with_child(again)
             else:
                 if progress.told is not None:
                     await work.tell_or_go_on(progress.told)
-                record = record.with_new_child(order.side, order.quantity, after_ms=after_ms)
+                record = record.with_new_child(
+                    order.side, order.quantity, after_ms=after_ms, closes_all=order.closes_all
+                )
             await work.save_or_go_on(record)
             progress.told = progress.refused = None
             child, life = record.child_in_state(ChildState.SENT), order_life.fresh()
 
     async def _follow(self, work: IntentWork, child: Child, life: order_life.OrderLife, progress: _Progress) -> None:
         async with self._slots.hold(urgent=True):
-            end = await self._follower.follow(Assignment(work.intent, work.account, child, work.taken_s), life)
-        if not isinstance(end, Ended):
-            progress.refused = child
-            progress.refusals += 1
-            return
-        order = end.order
-        progress.told = of_order(child, order)
-        progress.after_ms = max(progress.after_ms, order.updated_ms)
-        progress.refusals = 0
-        work.record = work.record.with_child(child.ended(filled_quantity=order.filled_quantity, at_ms=order.updated_ms))
+            end = await self._follower.follow(Assignment(work, child), life)
+        match end:
+            case Ended(order):
+                progress.told = of_order(child, order)
+                progress.after_ms = max(progress.after_ms, order.updated_ms)
+            case Lost(last_known):
+                at_ms = self._clock.now_ms(work.intent, progress.after_ms)
+                progress.told = of_lost(child, last_known, at_ms=at_ms, detail=EXIT_LOST)
+            case _:
+                progress.refused = child
+                progress.refusals += 1
+                if isinstance(end, NeverPlaced) and end.refusal.reason == RejectReason.BAD_PARAMETER:
+                    progress.is_other_form = not progress.is_other_form
+                return
+        progress.refusals, progress.is_other_form = 0, False
+        ended = child.ended(filled_quantity=progress.told.filled_quantity, at_ms=progress.told.event_time_ms)
+        work.record = work.record.with_child(ended)
+
+    async def _close(self, work: IntentWork, progress: _Progress) -> None:
+        """Close the intent with the evidence that the position is flat.
+
+        An order that was never found out cannot close it: what is known is only that the position is gone.
+        """
+        at_ms = self._clock.now_ms(work.intent, progress.after_ms)
+        told = progress.told
+        if told is not None and told.status is OrderStatus.UNKNOWN:
+            await work.tell_or_go_on(told)
+            told = None
+        await work.close_when_possible(proven_flat(told or self._flat(work, progress), at_ms=at_ms))
 
     async def _pause(self, work: IntentWork, progress: _Progress) -> None:
         """Let the market move before the next try; between two orders of a replay that is time of the run."""
@@ -124,7 +156,7 @@ class ReductionRun:
 
     async def _position_size(self, work: IntentWork, progress: _Progress) -> Decimal:
         size = await self._ask_position(work, progress)
-        has_traded = progress.told is not None or work.record.filled_quantity > 0
+        has_traded = work.record.filled_quantity > 0
         if size == 0 and not has_traded and not self._clock.is_event_time:
             await self._drain.rest(_CONFIRM_PAUSE_S)
             size = await self._ask_position(work, progress)
@@ -144,16 +176,16 @@ class ReductionRun:
             await self._drain.rest(round_pause_s(failures))
 
     @staticmethod
-    async def _instrument(work: IntentWork) -> Instrument | None:
-        """Return the instrument; an exit goes without one rather than wait for it."""
+    async def _instrument(work: IntentWork, progress: _Progress) -> Instrument | None:
+        """Return the instrument, read anew after a refusal; an exit goes without one rather than wait for it."""
         try:
-            return await work.account.instrument(work.intent.symbol)
+            return await work.account.instrument(work.intent.symbol, is_fresh=progress.refusals > 0)
         except (ExchangeError, MalformedPayload, InvalidInputError) as error:
             get_logger().warning("instrument_not_read", reason=str(error))
             return None
 
     def _flat(self, work: IntentWork, progress: _Progress) -> Outcome:
-        number = len(work.record.children) - 1 if progress.refused else len(work.record.children)
+        number = work.record.next_number - 1 if progress.refused else work.record.next_number
         return without_order(
             work.intent,
             OrderStatus.FLAT,
@@ -162,16 +194,16 @@ class ReductionRun:
             reason="position_is_flat",
         )
 
-    def _seconds_left(self, intent: Intent) -> float:
-        late_s = 0.0 if self._clock.is_event_time else (wall_clock_ms() - intent.trigger_time_ms) / 1000
-        return self._flat_deadline_s - late_s
+    def _seconds_to(self, time_ms: int) -> float:
+        """Return how long it is to a time by the wall clock; below 0 if that has passed."""
+        return (time_ms - self._clock.wall_ms()) / 1000
 
     def _not_flat_alert(self, intent: Intent) -> Alert:
         return intent_alert(
             intent,
             name="position_not_flat",
             severity=Severity.CRITICAL,
-            summary=f"{intent.account} {intent.symbol}: the {intent.leg.value} was due {self._flat_deadline_s:g} s ago "
-            "and the position is still open; orders go on being sent",
+            summary=f"{intent.account} {intent.symbol}: the {intent.leg.value} is due and the position still open; "
+            "orders go on being sent",
             at_ms=self._clock.now_ms(intent),
         )

@@ -52,11 +52,13 @@ class ExecutorSettings(ServiceSettings):
     unknown_alert_s: float = Field(default=10.0, gt=0, le=3600)
     """An order of which nobody knows whether it exists raises an alert after this."""
     unknown_limit_s: float = Field(default=120.0, ge=30, le=3600)
-    """An entry that is still not found out is closed as UNKNOWN after this, so that the exit behind it can run."""
+    """An entry that is still not found out is closed as UNKNOWN after this; after `settle_s` once its exit is due."""
     settle_s: float = Field(default=7.0, ge=5.5, le=60)
     """An order is not declared absent earlier than this after it was sent; above Bybit's receive window of 5 s."""
     flat_deadline_s: float = Field(default=20.0, gt=0, le=3600)
-    """A position still open so long after its exit was due raises an alert."""
+    """A position still open so long after its exit was due raises an alert; at most 2/3 of the exit lead."""
+    exit_spread_s: float = Field(default=2.0, ge=0, le=60)
+    """Wall clock: the exits of a day begin evenly over this time, at most over a quarter of the exit lead."""
     flatten_deadline_s: float = Field(default=60.0, gt=0, le=3600)
     """An account that is not proven flat so long after a flatten was ordered raises an alert."""
     max_clock_skew_ms: int = Field(default=1000, ge=10, le=5000)

@@ -80,7 +80,7 @@ def nats_url(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 async def bus(nats_url: str) -> AsyncIterator[Bus]:
-    async with asyncio.timeout(60), connect(ServiceSettings(nats_url=nats_url, run_id=RUN_ID), name="test") as bus:
+    async with asyncio.timeout(170), connect(ServiceSettings(nats_url=nats_url, run_id=RUN_ID), name="test") as bus:
         yield bus
 
 
@@ -98,8 +98,8 @@ class Log:
     def of(self, kind: type[Any]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
 
-    async def until(self, holds: Callable[["Log"], bool]) -> None:
-        async with asyncio.timeout(20):
+    async def until(self, holds: Callable[["Log"], bool], *, patience_s: float = 20) -> None:
+        async with asyncio.timeout(patience_s):
             while not holds(self):
                 self._changed.clear()
                 await self._changed.wait()

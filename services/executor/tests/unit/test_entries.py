@@ -236,7 +236,7 @@ async def test_an_entry_for_an_account_without_a_key_is_put_aside(kit: SimpleNam
 async def test_a_rejection_of_a_repeat_is_not_believed_while_the_first_request_may_have_filled(
     kit: SimpleNamespace,
 ) -> None:
-    world = kit.World(patience=Patience(look_ups_s=(0.0,), settle_s=1e6))
+    world = kit.World(patience=Patience(look_ups_s=(0.0,), settle_s=1e6, settles_before_resend=False))
     refusal = errors.Rejected("no margin left", reason=errors.RejectReason.INSUFFICIENT_MARGIN, ret_code=110007)
     world.exchange.script = [kit.Placement(error=kit.lost_answer()), kit.Placement(error=refusal, arrives=False)]
     world.exchange.hidden_look_ups = 5

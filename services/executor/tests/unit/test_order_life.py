@@ -128,7 +128,9 @@ def test_a_rejection_after_an_unclear_request_is_doubted_because_the_first_may_h
 def test_a_postponed_order_waits_and_is_sent_again_under_its_id() -> None:
     life = answered(fresh(), NotPlaced(0.5, "rate limit"), sent_s=10.0)
     assert next_step(life, now_s=10.2, may_send=True, patience=PATIENCE) == Wait(pytest.approx(0.3))
-    assert next_step(life, now_s=10.5, may_send=True, patience=PATIENCE) == Send()
+    assert next_step(life, now_s=10.5, may_send=True, patience=PATIENCE) == LookUp(0.0)
+    absent = found(life, None, quantity=ONE, now_s=10.5)
+    assert next_step(absent, now_s=10.5, may_send=True, patience=PATIENCE) == Send()
     assert next_step(life, now_s=10.2, may_send=False, patience=PATIENCE) == TooLate()
 
 
@@ -146,6 +148,31 @@ def test_an_entry_of_which_nothing_can_be_learned_is_given_up_and_an_exit_is_not
     assert isinstance(next_step(life, now_s=899.0, may_send=False, patience=entry), LookUp)
     assert next_step(life, now_s=900.0, may_send=False, patience=entry) == Lost(None)
     assert not isinstance(next_step(life, now_s=1e6, may_send=True, patience=PATIENCE), Lost)
+
+
+def test_a_request_that_never_left_is_repeated_without_a_look_up() -> None:
+    life = answered(fresh(), NotPlaced(0.5, "no connection", has_left=False), sent_s=10.0)
+    assert next_step(life, now_s=10.5, may_send=True, patience=PATIENCE) == Send()
+
+
+def test_an_unclear_entry_is_not_sent_again_before_the_first_request_has_become_unacceptable() -> None:
+    life = answered(fresh(), Unclear("timeout"), sent_s=0.0)
+    for _ in range(20):
+        life = found(life, None, quantity=ONE, now_s=1.0)
+    assert isinstance(next_step(life, now_s=PATIENCE.settle_s - 0.1, may_send=True, patience=PATIENCE), LookUp)
+    assert next_step(life, now_s=PATIENCE.settle_s, may_send=True, patience=PATIENCE) == Send()
+    exit_patience = Patience(settles_before_resend=False)
+    assert next_step(life, now_s=1.0, may_send=True, patience=exit_patience) == Send()
+
+
+def test_an_acknowledged_order_that_does_not_show_up_is_in_doubt() -> None:
+    life = answered(fresh(), Acknowledged(), sent_s=0.0)
+    doubts = []
+    for _ in range(6):
+        doubts.append(life.is_doubtful)
+        life = not_found_out(life)
+    assert doubts == [False, False, False, False, False, True]
+    assert not found(life, order(OrderStatus.SUBMITTED), quantity=ONE, now_s=1.0).is_doubtful
 
 
 ANSWERS = st.sampled_from([Acknowledged(), Rejected(REFUSAL), NotPlaced(0.1, "later"), Unclear("timeout")])
