@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 import nats.errors
 import nats.js.errors
+from nats.js.api import RawStreamMsg
 
 from breakwater_core.control import Control
 from breakwater_core.control_answers import Acknowledgement, Heard
@@ -19,6 +21,7 @@ from breakwater_runtime.subjects import CONTROL_BUCKET, CONTROL_KEY, SEEN_PREFIX
 _STREAM = f"KV_{CONTROL_BUCKET}"
 _SUBJECT = f"$KV.{CONTROL_BUCKET}.{CONTROL_KEY}"
 _TRIES = 50
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,7 @@ class ControlStore:
             return StoredControl(Control())
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             raise BusError(f"the control document could not be read ({type(error).__name__})") from error
-        stored_ms = 0 if message.time is None else round(message.time.timestamp() * 1000)
-        return StoredControl(Control.decode(message.data or b""), message.seq or 0, stored_ms)
+        return StoredControl(Control.decode(message.data or b""), message.seq or 0, _stored_ms(message))
 
     async def change(self, change: Callable[[Control], Control]) -> StoredControl:
         """Replace the document by what the change makes of it, and return it as it was stored.
@@ -194,11 +196,15 @@ async def read_acknowledgements(bus: Bus) -> tuple[Heard, ...]:
     for key in await bus.keys(CONTROL_BUCKET, SEEN_PREFIX):
         try:
             message = await bus.jetstream.get_msg(_STREAM, subject=f"$KV.{CONTROL_BUCKET}.{key}", direct=False)
-            stored_ms = 0 if message.time is None else round(message.time.timestamp() * 1000)
             if message.data:
-                found.append(Heard(Acknowledgement.decode(message.data), stored_ms))
+                found.append(Heard(Acknowledgement.decode(message.data), _stored_ms(message)))
         except nats.js.errors.NotFoundError:
             continue
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             raise BusError(f"acknowledgements could not be read ({type(error).__name__})") from error
     return tuple(found)
+
+
+def _stored_ms(message: RawStreamMsg) -> int:
+    """Return when the server stored a message, whole milliseconds since 1970, as a reader has it."""
+    return 0 if message.time is None else (message.time - _EPOCH) // timedelta(milliseconds=1)

@@ -313,9 +313,10 @@ async def test_four_executors_two_of_them_killed_bring_an_account_to_nothing_wit
             for number in range(2)
         ]
         await until_known(bus, 2)
+        known = len(faults.seen)
         flattening = asyncio.create_task(flatten(floor.address, "main", reason="", wait_s=40))
         async with asyncio.timeout(20):
-            while not any(path.endswith("/order/create") for path in faults.seen[-3:]):
+            while not any(path.endswith("/order/create") for path in faults.seen[known:]):
                 await asyncio.sleep(0.005)
         for executor in doomed:
             executor.kill()
@@ -333,6 +334,8 @@ async def test_four_executors_two_of_them_killed_bring_an_account_to_nothing_wit
     assert sorted(order.symbol for order in closers) == ["BTCUSDT", "SOLUSDT"]
     assert all(order.request.reduce_only for order in closers)
     assert {event.leg for event in closing(log)} == {Leg.FLATTEN}
+    assert {event.symbol for event in closing(log)} == {"BTCUSDT", "SOLUSDT"}
+    assert len({event.event_id for event in closing(log)}) == 2
     assert floor.sizes("second") == {"ETHUSDT": Decimal(2)}
     assert floor.open_orders("second") == 1
     (alert,) = [alert for alert in log.of(Alert) if alert.name == "flattened"]
