@@ -39,6 +39,8 @@ DAYS = 5
 TRADES_PER_DAY = 6_000
 RUN_TIMEOUT_S = 240
 RUN_ID = "chaos"
+BAN_S = 1.5
+"""As long as the injected bans last, and some: ten minutes would only be slow."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,8 @@ async def run(plan: ChaosPlan, folder: Path, recordings: Path) -> Evidence:
         exchange_url = system.exchange_url
         values = system.replay_values(speed="max", first_day=prepared.first_day, last_day=prepared.last_day)
         exchange = await stack.enter_async_context(_running(folder / "logs"))
-        exchange.start([system.paper_exchange({"REFERENCE_PRICES": json.dumps(prices)})])
+        enforced = {"REFERENCE_PRICES": json.dumps(prices), "RATE_LIMITS": "true"}
+        exchange.start([system.paper_exchange(enforced)])
         group = await stack.enter_async_context(_running(folder / "logs"))
         early = [system.market_data(values), *system.signal_processes(), *_book_keepers(system, channel)]
         group.start(early)
@@ -231,7 +234,7 @@ async def run(plan: ChaosPlan, folder: Path, recordings: Path) -> Evidence:
         )
         await exchange.wait_until_ready()
         await _set_faults(exchange_url, plan)
-        group.start(system.executor_processes())
+        group.start(_with_budget(system.executor_processes()))
         world = World(plan, folder, nats, group, channel, postgres)
         async with asyncio.timeout(RUN_TIMEOUT_S):
             trades = await _play(world, bus)
@@ -272,6 +275,12 @@ async def _play(world: World, bus: Bus) -> int:
     finally:
         ending.cancel()
         watcher.cancel()
+
+
+def _with_budget(executors: list[ProcessSpecification]) -> list[ProcessSpecification]:
+    """Return the executors with the budget that they share over the bus: the exchange enforces its limits here."""
+    budget = {"EXECUTOR_BUDGET": "shared", "EXECUTOR_BAN_S": str(BAN_S)}
+    return [replace(executor, environment={**executor.environment, **budget}) for executor in executors]
 
 
 def _book_keepers(system: SystemPlan, channel: slack.SlackStandIn) -> list[ProcessSpecification]:

@@ -13,6 +13,7 @@ from breakwater_budget import metrics
 from breakwater_budget.bus_store import BusStore
 from breakwater_bybit.budget import IP_LIMIT, Priority
 from breakwater_bybit.budget_shared import SharedBudget
+from breakwater_bybit.errors import BAN_MS
 from breakwater_core.events import Alert, Severity
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.logs import get_logger
@@ -90,7 +91,13 @@ class BusObserver:
 
 @asynccontextmanager
 async def shared_budget(
-    bus: Bus, *, service: str, instance: str, exchange_url: str, address_limit: int = IP_LIMIT
+    bus: Bus,
+    *,
+    service: str,
+    instance: str,
+    exchange_url: str,
+    address_limit: int = IP_LIMIT,
+    ban_ms: int = BAN_MS,
 ) -> AsyncIterator[SharedBudget]:
     """Return the budget that all processes on this bus share for one exchange, as long as the context is open.
 
@@ -100,6 +107,7 @@ async def shared_budget(
         instance: Name of the process among those of its kind.
         exchange_url: Base address of the exchange: processes with different ones share nothing.
         address_limit: Requests of this address within five seconds; less than Bybit's where others use the address too.
+        ban_ms: Nothing is sent for so long after the exchange has refused the address, milliseconds.
 
     Raises:
         BusError: If the bus does not answer.
@@ -112,6 +120,7 @@ async def shared_budget(
         owner=f"{instance}-{uuid.uuid4().hex[:8]}",
         observer=observer,
         ip_limit=address_limit,
+        ban_ms=ban_ms,
     )
     last_sequence, server_ms = await _server_state(bus)
 

@@ -169,8 +169,10 @@ class ProcessBudget:
         account_limits: Mapping[str, int] = ACCOUNT_LIMITS,
         ip_limit: int = IP_LIMIT,
         share: float = 1.0,
+        ban_ms: int = BAN_MS,
     ) -> None:
         self._share = share
+        self._ban_ms = ban_ms
         self._clock = clock
         self._wall_clock = wall_clock
         self._sleep = sleep
@@ -236,7 +238,7 @@ class ProcessBudget:
         """
         now_ms = self._clock()
         if http_status == HTTPStatus.FORBIDDEN or ret_code == 10018:
-            self._banned_until_ms = now_ms + BAN_MS
+            self._banned_until_ms = now_ms + self._ban_ms
         if window is None:
             return
         limit, left = header_count(headers, "X-Bapi-Limit"), header_count(headers, "X-Bapi-Limit-Status")

@@ -107,6 +107,7 @@ class SharedBudget:
         clock: Milliseconds, never falling.
         account_limits: Requests per second by endpoint, until answers tell the true ones.
         ip_limit: Requests per five seconds and address.
+        ban_ms: Nothing is sent for so long after the exchange has refused the address, milliseconds.
     """
 
     def __init__(
@@ -119,7 +120,9 @@ class SharedBudget:
         clock: Callable[[], int] = boot_clock_ms,
         account_limits: Mapping[str, int] = ACCOUNT_LIMITS,
         ip_limit: int = IP_LIMIT,
+        ban_ms: int = BAN_MS,
     ) -> None:
+        self._ban_ms = ban_ms
         self._store = store
         self._venue = venue
         self._owner = owner
@@ -128,7 +131,9 @@ class SharedBudget:
         self._limits = account_limits
         self._windows: dict[str, _Shared] = {}
         self._address = self._window(f"{venue}.{ADDRESS}", ADDRESS, IP_WINDOW_MS, ip_limit)
-        self._fallback = ProcessBudget(account_limits=account_limits, ip_limit=ip_limit, share=FALLBACK_SHARE)
+        self._fallback = ProcessBudget(
+            account_limits=account_limits, ip_limit=ip_limit, share=FALLBACK_SHARE, ban_ms=ban_ms
+        )
         self._line = WaitingLine()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -456,9 +461,9 @@ class SharedBudget:
 
     def ban(self) -> None:
         """Stop every process: the exchange has refused this address."""
-        is_first = self._address.view.begin_pause(BAN_MS, self._clock())
+        is_first = self._address.view.begin_pause(self._ban_ms, self._clock())
         if is_first:
-            self._observer.banned(BAN_MS / 1000, is_first=True)
+            self._observer.banned(self._ban_ms / 1000, is_first=True)
         self._refuse_all()
         self._ask(self._address)
 

@@ -52,9 +52,10 @@ async def _open_budget(settings: ExecutorSettings, bus: Bus) -> AsyncIterator[Re
                 instance=settings.instance,
                 exchange_url=settings.exchange_url,
                 address_limit=settings.address_limit,
+                ban_ms=round(settings.ban_s * 1000),
             ) as budget:
                 yield budget
         case BudgetMode.PROCESS:
-            yield ProcessBudget(ip_limit=settings.address_limit)
+            yield ProcessBudget(ip_limit=settings.address_limit, ban_ms=round(settings.ban_s * 1000))
         case BudgetMode.OFF:
             yield None

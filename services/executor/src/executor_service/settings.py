@@ -56,6 +56,8 @@ class ExecutorSettings(ServiceSettings):
     """How requests are held within Bybit's limits; absent: `shared`, in event mode `off`."""
     address_limit: int = Field(default=600, ge=10, le=100_000)
     """Requests of this machine's address within 5 seconds, all processes together; less where others use it too."""
+    ban_s: float = Field(default=600.0, ge=1, le=3600)
+    """Nothing is sent for so long after the exchange has refused the address (403); Bybit asks for ten minutes."""
     concurrency: int = Field(default=4, ge=1, le=64)
     """Entries begin only while fewer orders are in hand; orders that reduce a position never wait."""
     ack_wait_s: float = Field(default=10.0, ge=1, le=300)
