@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -50,6 +51,7 @@ class Sent:
 
     def __init__(self) -> None:
         self.lines: list[tuple[int, int]] = []
+        self.by_worker: Counter[int] = Counter()
         self._grew = asyncio.Event()
 
     async def read(self, worker: asyncio.subprocess.Process) -> None:
@@ -57,6 +59,7 @@ class Sent:
         while line := await worker.stdout.readline():
             time_ms, account = line.split()
             self.lines.append((int(time_ms), int(account)))
+            self.by_worker[worker.pid] += 1
             self._grew.set()
 
     async def span(self, length_ms: int) -> None:
@@ -93,13 +96,15 @@ async def test_kills_and_stops_of_processes_let_no_window_be_exceeded(nats_serve
             await start(3)
             await sent.span(2_600)
             workers[0].send_signal(signal.SIGCONT)
-            await sent.span(4_000)
+            sent.by_worker.clear()
+            await sent.span(7_000)
         finally:
             for worker in workers:
                 if worker.returncode is None:
                     worker.kill()
     assert sent.most(5_000) <= ADDRESS_LIMIT
     assert sent.most(5_000) >= 0.8 * ADDRESS_LIMIT
+    assert set(sent.by_worker) == {workers[number].pid for number in (0, 2, 3)}  # all that live had their turns
     for account in range(3):
         assert sent.most(1_000, account) <= ACCOUNT_LIMITS[CREATE]
 

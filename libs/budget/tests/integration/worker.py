@@ -13,6 +13,7 @@ from breakwater_budget.shared import shared_budget
 from breakwater_bybit.budget import Priority
 from breakwater_bybit.budget_shared import boot_clock_ms
 from breakwater_runtime.bus import connect
+from breakwater_runtime.logs import configure_logs
 from breakwater_runtime.settings import ServiceSettings
 
 _IN_FLIGHT = 12
@@ -20,6 +21,7 @@ _IN_FLIGHT = 12
 
 async def main(nats_url: str, name: str, address_limit: int, *, stops: bool) -> None:
     """Send until killed: half of the requests are answered, after a while."""
+    configure_logs(service="worker", run_id="test-run", instance=name, level="error")  # not on standard output
     settings = ServiceSettings(nats_url=nats_url, run_id="test-run", instance=name)
     async with (
         connect(settings, name=name) as bus,

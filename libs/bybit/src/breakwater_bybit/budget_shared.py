@@ -42,6 +42,8 @@ FALLBACK_SHARE = (1 - SHARES[Priority.ENTRY]) / 8
 _PROBE_S = 0.25
 _LOOK_MS = 250
 _TRIES = 8
+_HICCUP_MS = 1_000
+"""A store answers or fails sooner: what takes longer was this process not running."""
 _RETRY_S = 0.002
 _SOON_S = 0.001
 
@@ -92,6 +94,7 @@ class _Shared:
     name: str
     view: BudgetWindow
     wanted: Counter[Priority] = field(default_factory=Counter)
+    blocked: Counter[Priority] = field(default_factory=Counter)
     is_asking: bool = False
     flush: asyncio.TimerHandle | None = None
 
@@ -255,6 +258,7 @@ class SharedBudget:
         now_ms = self._clock()
         for shared in self._windows.values():
             shared.wanted.clear()
+            shared.blocked.clear()
         if self._address.view.pause_left_ms(now_ms):
             self._refuse_all()
             return
@@ -275,7 +279,9 @@ class SharedBudget:
         elif next_ms is not None:
             self._wake_in(max(next_ms / 1000, _SOON_S))
         for shared in self._windows.values():
-            if shared.wanted and not self._is_away:
+            waits = bool(shared.wanted or shared.blocked)
+            tells = shared.view.must_tell_turn(now_ms) if waits else shared.view.has_turn(now_ms)
+            if (shared.wanted or tells) and not self._is_away:
                 self._ask(shared)
 
     def _want(self, waiter: Waiter, promised: Counter[str], now_ms: int) -> int:
@@ -290,6 +296,7 @@ class SharedBudget:
                 continue
             room = shared.view.room(waiter.priority, now_ms)
             if room <= shared.wanted.total():  # if there is some, who asks for it serves again
+                shared.blocked[waiter.priority] += 1
                 return _LOOK_MS if room > 0 else max(1, shared.view.wait_ms(waiter.priority, now_ms))
             missing.append(shared)
         for key in waiter.keys:
@@ -349,8 +356,13 @@ class SharedBudget:
     async def _ask_until_settled(self, shared: _Shared) -> None:
         try:
             for number in range(_TRIES):
-                if await self._wrote(shared):
-                    break
+                began_ms = self._clock()
+                try:
+                    if await self._wrote(shared):
+                        break
+                except TransientError:
+                    if self._clock() - began_ms < _HICCUP_MS:
+                        raise
                 if number:
                     await asyncio.sleep(random.random() * _RETRY_S * number)  # noqa: S311  # no secret
                 self._serve()  # what somebody else took changes what can be asked for
@@ -365,7 +377,7 @@ class SharedBudget:
 
     async def _wrote(self, shared: _Shared) -> bool:
         """Write one proposal; False if somebody else was faster."""
-        proposal = shared.view.propose(shared.wanted, self._clock())
+        proposal = shared.view.propose(shared.wanted, self._clock(), blocked=shared.blocked)
         if proposal is None:
             return True
         revision = await self._store.write(shared.key, proposal.payload, proposal.revision)
@@ -472,7 +484,7 @@ class SharedBudget:
         if shared.view.has_news:
             self._ask(shared)
         elif shared.flush is None and 2 * shared.view.used(now_ms) > shared.view.limit:
-            delay_s = shared.view.length_ms / 10_000
+            delay_s = shared.view.length_ms / (50_000 if shared.view.others_wait(now_ms) else 10_000)
             shared.flush = asyncio.get_running_loop().call_later(delay_s, self._flush, shared)
 
     def _flush(self, shared: _Shared) -> None:

@@ -11,11 +11,16 @@ window of the exchange and the last arrival in it: when that request was granted
 open or settled for less than a window, so it was counted. Hence no window holds more than the limit, as long as no
 unanswered request travels for longer than `FLIGHT_MS`.
 
+Processes take turns: one that finds no room says so in the document, and those that came later, or were granted
+something since, leave it what it needs, up to `_TURN` requests. That is fairness only: who has not said so for
+`PATIENCE_MS` is passed over, and no limit depends on it.
+
 No sockets, no clock: times come in as milliseconds of a clock that never falls.
 """
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +35,10 @@ HOLD_MS = USE_MS + FLIGHT_MS
 """So long after a grant its requests may still arrive."""
 MARGIN_MS = 10
 """Added to each window, for clocks that do not run equally fast."""
+PATIENCE_MS = 2_000
+"""Nothing is left to a process that has not said for so long that it waits: it may be dead."""
+_TURN = 8
+"""Most requests that are left to one process that waits, and that one takes at a time while others wait."""
 _SPARE = 8
 """Most requests that are granted ahead of need, in one go."""
 _SPARE_PART = 10
@@ -50,6 +59,16 @@ class _Known:
     count: int
     is_open: bool
     since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A process waits for room: `since_ms` for how long already, `told_ms` when it last said so."""
+
+    rank: int
+    count: int
+    since_ms: int
+    told_ms: int
 
 
 @dataclass(slots=True)
@@ -121,6 +140,7 @@ class Proposal:
         grants: New requests: number, priority and count of each grant.
         cells: Numbers of the settled requests that it tells.
         news: What it tells besides, see `BudgetWindow.accept`.
+        turn: That this process waits for more; None: it does not.
     """
 
     payload: bytes
@@ -129,6 +149,7 @@ class Proposal:
     grants: tuple[tuple[int, Priority, int], ...]
     cells: frozenset[int]
     news: int
+    turn: _Turn | None
 
 
 @dataclass(slots=True)
@@ -152,6 +173,8 @@ class BudgetWindow:
     _others: dict[tuple[str, int], _Known] = field(default_factory=dict)
     _own: list[_Own] = field(default_factory=list)
     _cells: list[_Cell] = field(default_factory=list)
+    _turns: dict[str, _Turn] = field(default_factory=dict)
+    _own_turn: _Turn | None = None
     _last_number: int = 0
     _news: int = 0
     _told: int = 0
@@ -193,8 +216,13 @@ class BudgetWindow:
             if known is not None and known.is_open == grant.is_open:
                 grant.since_ms = min(grant.since_ms, known.since_ms)
             others[str(owner), int(number)] = grant
+        turns = {
+            str(owner): _Turn(int(rank), min(_TURN, int(count)), read_ms - int(waited_ms), read_ms - int(told_ms))
+            for owner, rank, count, waited_ms, told_ms in values.get("turns", ())
+            if owner != self.owner
+        }
         limit, paused = int(values["limit"]), values.get("pause")
-        self._others = others
+        self._others, self._turns = others, turns
         if self.is_learnt and self._news == self._told:
             self.limit = max(1, limit)
         if paused is not None:
@@ -220,7 +248,23 @@ class BudgetWindow:
         """Return how many requests of a priority may be granted now; below 0 when its share is exceeded."""
         if self.pause_left_ms(now_ms):
             return 0
-        return self.allowed(priority) - self.used(now_ms)
+        return self.allowed(priority) - self.used(now_ms) - sum(turn.count for turn in self._before(priority, now_ms))
+
+    def _before(self, priority: Priority, now_ms: int) -> list[_Turn]:
+        """Return the turns of other processes that come before one of this priority here."""
+        rank = _RANKS[priority]
+        own = self._own_turn
+        since_ms = own.since_ms if own is not None and own.rank == rank else now_ms
+        return [
+            turn
+            for turn in self._turns.values()
+            if now_ms - turn.told_ms < PATIENCE_MS
+            and (turn.rank < rank or (turn.rank == rank and turn.since_ms < since_ms))
+        ]
+
+    def others_wait(self, now_ms: int) -> bool:
+        """Return whether another process has said that it waits for room here."""
+        return any(now_ms - turn.told_ms < PATIENCE_MS for turn in self._turns.values())
 
     def allowed(self, priority: Priority) -> int:
         """Return how many requests may count when one of this priority is granted, itself included."""
@@ -231,7 +275,8 @@ class BudgetWindow:
         paused_ms = self.pause_left_ms(now_ms)
         excess = self.used(now_ms) - self.allowed(priority) + 1
         if excess <= 0:
-            return paused_ms
+            before = self._before(priority, now_ms) if self.room(priority, now_ms) <= 0 else ()
+            return max([paused_ms, *(turn.told_ms + PATIENCE_MS - now_ms for turn in before)])
         for end_ms, count in sorted(self._counting(now_ms)):
             excess -= count
             if excess <= 0:
@@ -337,15 +382,28 @@ class BudgetWindow:
 
     # Compare and set
 
-    def propose(self, wanted: Mapping[Priority, int], now_ms: int) -> Proposal | None:
+    def must_tell_turn(self, now_ms: int) -> bool:
+        """Whether a process that waits here should say so, (again)."""
+        return self._own_turn is None or now_ms - self._own_turn.told_ms >= PATIENCE_MS // 2
+
+    def has_turn(self, now_ms: int) -> bool:
+        """Whether others believe that this process waits here."""
+        return self._own_turn is not None and now_ms - self._own_turn.told_ms < PATIENCE_MS
+
+    def propose(
+        self, wanted: Mapping[Priority, int], now_ms: int, *, blocked: Mapping[Priority, int] | None = None
+    ) -> Proposal | None:
         """Return the document that grants what is wanted, as far as there is room; None if it would tell nothing.
 
         Args:
             wanted: Requests by priority; a few more may be granted ahead of need while much is left.
             now_ms: Before the document is sent.
+            blocked: Requests that wait for room here, besides.
         """
         grants = self._grants(wanted, now_ms)
-        if not grants and not self.has_news and not self.has_settled(now_ms):
+        turn = self._next_turn(Counter(wanted) + Counter(blocked or {}), grants, now_ms)
+        tells_turn = self.must_tell_turn(now_ms) if turn is not None else self.has_turn(now_ms)
+        if not grants and not tells_turn and not self.has_news and not self.has_settled(now_ms):
             return None
         rows: list[tuple[str, int, int, int, int]] = []
         settled_ms = self.length_ms + MARGIN_MS
@@ -358,11 +416,35 @@ class BudgetWindow:
             rows.append((self.owner, cell.number, cell.count, 0, now_ms - cell.last_ms))
         rows.extend((self.owner, number, count, 1, 0) for number, _, count in grants)
         values: dict[str, Any] = {"limit": self.limit, "grants": rows}
+        turns = [
+            (owner, known.rank, known.count, now_ms - known.since_ms, now_ms - known.told_ms)
+            for owner, known in self._turns.items()
+            if now_ms - known.told_ms < PATIENCE_MS
+        ]
+        if turn is not None:
+            turns.append((self.owner, turn.rank, turn.count, now_ms - turn.since_ms, 0))
+        if turns:
+            values["turns"] = turns
         if self.pause is not None and self.pause_left_ms(now_ms):
             values["pause"] = [self.pause.name, now_ms - self.pause.since_ms, self.pause.length_ms]
         payload = json.dumps(values, separators=(",", ":")).encode()
         told = frozenset(cell.number for cell in self._cells)
-        return Proposal(payload, self.revision, now_ms, tuple(grants), told, self._news)
+        return Proposal(payload, self.revision, now_ms, tuple(grants), told, self._news, turn)
+
+    def _next_turn(
+        self, wanted: Mapping[Priority, int], grants: list[tuple[int, Priority, int]], now_ms: int
+    ) -> _Turn | None:
+        """Return for what this process waits on once it has these grants: whoever was granted something comes last."""
+        granted = sum(count for _, _, count in grants)
+        for priority in Priority:
+            missing = wanted.get(priority, 0) - granted
+            granted = max(0, -missing)
+            if missing > 0:
+                known = self._own_turn
+                goes_on = known is not None and not grants and known.rank == _RANKS[priority]
+                since_ms = known.since_ms if known is not None and goes_on else now_ms
+                return _Turn(_RANKS[priority], min(_TURN, missing), since_ms, now_ms)
+        return None
 
     def _grants(self, wanted: Mapping[Priority, int], now_ms: int) -> list[tuple[int, Priority, int]]:
         grants: list[tuple[int, Priority, int]] = []
@@ -372,8 +454,10 @@ class BudgetWindow:
             room = self.room(priority, now_ms) - granted
             if need <= 0 or room <= 0:
                 continue
-            ahead = min(_SPARE, self.limit // _SPARE_PART, room // _SPARE_PART)
-            count = min(room, max(need, ahead))
+            if self.others_wait(now_ms):
+                count = min(room, need, _TURN)
+            else:
+                count = min(room, max(need, min(_SPARE, self.limit // _SPARE_PART, room // _SPARE_PART)))
             usable_by = [p for p in Priority if self.room(p, now_ms) - granted >= count][-1]
             grants.append((self._number(), usable_by, count))
             granted += count
@@ -388,6 +472,7 @@ class BudgetWindow:
         self.revision = max(self.revision, revision)
         self._told = max(self._told, proposal.news)
         self._has_returned = False
+        self._own_turn = proposal.turn
         for cell in self._cells:
             cell.is_told = cell.is_told or cell.number in proposal.cells
         for number, priority, count in proposal.grants:

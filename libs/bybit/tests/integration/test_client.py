@@ -4,14 +4,17 @@ import asyncio
 import hashlib
 import hmac
 import threading
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from breakwater_bybit.budget import Priority, ProcessBudget
+from breakwater_bybit.budget import Lease, Priority, ProcessBudget
 from breakwater_bybit.client import BybitClient
 from breakwater_bybit.errors import (
     ClockSkew,
@@ -386,6 +389,57 @@ async def test_ban_stops_every_further_request(exchange: Any, said: Any, key: st
         for _ in range(3):
             with pytest.raises(IpBanned):
                 await client.wallet()
+    assert len(exchange.received) == 1
+
+
+class SlowBudget:
+    """Lets nobody go before it is told to, and says that the first leases are late."""
+
+    def __init__(self, late: int = 0) -> None:
+        self.opened = asyncio.Event()
+        self.taken = 0
+        self._late = late
+
+    @asynccontextmanager
+    async def take(self, endpoint: str, uid: str, priority: Priority) -> AsyncIterator[Lease]:
+        await self.opened.wait()
+        self.taken += 1
+        yield _FixedLease(is_late=self.taken <= self._late)
+
+
+@dataclass(frozen=True)
+class _FixedLease:
+    is_late: bool
+
+    def report(self, *, headers: Mapping[str, str], ret_code: int | None, http_status: int | None) -> None: ...
+
+
+async def test_an_order_whose_time_is_over_while_it_waits_for_leave_is_not_sent_and_takes_none(
+    exchange: Any, key: str, secret: str
+) -> None:
+    budget = SlowBudget()
+    async with BybitClient(exchange.url, api_key=key, api_secret=secret, budget=budget) as client:
+        with pytest.raises(NotSent, match="turn"):
+            await client.place_market_order(
+                symbol="BTCUSDT",
+                side=Side.BUY,
+                quantity=Decimal(1),
+                order_link_id=LINK,
+                reduce_only=False,
+                send_by_s=time.monotonic() + 0.05,
+            )
+    assert budget.taken == 0
+    assert exchange.received == []
+
+
+async def test_a_request_whose_leave_is_late_takes_another_one_and_is_sent_once(
+    exchange: Any, key: str, secret: str
+) -> None:
+    budget = SlowBudget(late=2)
+    budget.opened.set()
+    async with BybitClient(exchange.url, api_key=key, api_secret=secret, budget=budget) as client:
+        await client.set_leverage("BTCUSDT", Decimal(2))
+    assert budget.taken == 3
     assert len(exchange.received) == 1
 
 

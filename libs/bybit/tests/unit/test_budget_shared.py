@@ -179,6 +179,30 @@ async def test_a_burst_of_one_account_does_not_keep_another_one_waiting(store: M
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def test_a_process_with_many_requests_does_not_keep_another_one_waiting(store: MemoryStore, clock: Clock) -> None:
+    served: list[str] = []
+
+    async def one(budget: SharedBudget, name: str) -> None:
+        await send(budget, uid=name)
+        served.append(name)
+
+    async with process(store, clock, "a", ip_limit=6) as (a, _), process(store, clock, "b", ip_limit=6) as (b, _):
+        tasks = [asyncio.create_task(one(a, "greedy")) for _ in range(30)]
+        await settled(400)
+        tasks += [asyncio.create_task(one(b, "modest")) for _ in range(2)]
+        await settled(400)
+        assert served == ["greedy"] * 6
+        while served.count("modest") < 2 and len(served) < 30:
+            clock.now_ms += 500
+            for budget in (a, b):
+                budget.received("paper.address", None, 0)  # nothing new, but a reason to look again
+            await settled(200)
+        assert len(served) <= 18  # it waits for one turn of the other process, not for all that this one wants
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_a_ban_seen_by_one_process_stops_all_for_ten_minutes_and_is_reported_once(
     store: MemoryStore, clock: Clock
 ) -> None:

@@ -9,7 +9,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from breakwater_bybit.budget import SHARES, USE_MS, Priority
-from breakwater_bybit.budget_window import FLIGHT_MS, HOLD_MS, MARGIN_MS, POOL_MS, BudgetWindow, Proposal, Slot
+from breakwater_bybit.budget_window import (
+    FLIGHT_MS,
+    HOLD_MS,
+    MARGIN_MS,
+    PATIENCE_MS,
+    POOL_MS,
+    BudgetWindow,
+    Proposal,
+    Slot,
+)
 
 LENGTH_MS = 1_000
 LIMIT = 10
@@ -68,7 +77,8 @@ class World:
 
     def propose(self, process: Process, amount: int) -> None:
         priority = list(Priority)[amount % 3]
-        process.proposal = process.view.propose({priority: 1 + amount % 12}, process.now(self.now_ms))
+        wanted, blocked = {priority: 1 + amount % 12}, {Priority.ENTRY: amount % 5}
+        process.proposal = process.view.propose(wanted, process.now(self.now_ms), blocked=blocked)
 
     def write(self, process: Process, _amount: int) -> None:
         proposal, process.proposal = process.proposal, None
@@ -328,3 +338,60 @@ def test_wait_ends_when_enough_requests_have_left_the_window() -> None:
     assert view.wait_ms(Priority.ENTRY, 700) == LENGTH_MS + MARGIN_MS - 700
     assert view.wait_ms(Priority.QUERY, 700) == 200 + LENGTH_MS + MARGIN_MS - 700  # 6 of 8 may count
     assert view.wait_ms(Priority.EXIT, 700) == 0
+
+
+def full(store: Store, view: BudgetWindow, other: BudgetWindow) -> None:
+    """Let `view` use the window, and `other` say that it waits for three."""
+    grant(view, store, Priority.EXIT, 10, 0)
+    other.receive(store.payload, store.revision, 0)
+    assert grant(other, store, Priority.EXIT, 3, 0) == 0
+    view.receive(store.payload, store.revision, 0)
+
+
+def test_who_was_granted_much_leaves_what_becomes_free_to_who_waits() -> None:
+    store, view, other = Store(), window(), window(owner="other")
+    full(store, view, other)
+    for _ in range(4):
+        slot = view.take(Priority.EXIT, 0)
+        assert slot is not None
+        view.answered(slot, 0)
+    now_ms = LENGTH_MS + MARGIN_MS + 2
+    assert view.room(Priority.EXIT, now_ms) == 10 - 3
+    assert grant(view, store, Priority.EXIT, 10, now_ms) == 7
+    other.receive(store.payload, store.revision, now_ms)
+    assert grant(other, store, Priority.EXIT, 3, now_ms) == 3
+    assert not other.has_turn(now_ms)
+
+
+def test_nothing_is_left_for_long_to_who_says_nothing_more() -> None:
+    store, view, other = Store(), window(), window(owner="other")
+    full(store, view, other)
+    assert view.room(Priority.EXIT, PATIENCE_MS - 100) == 7
+    assert view.room(Priority.EXIT, PATIENCE_MS + 2) == 10
+
+
+def test_an_exit_leaves_nothing_to_entries_that_wait() -> None:
+    store, view, other = Store(), window(), window(owner="other")
+    grant(view, store, Priority.ENTRY, 8, 0)
+    other.receive(store.payload, store.revision, 0)
+    assert grant(other, store, Priority.ENTRY, 5, 0) == 0
+    view.receive(store.payload, store.revision, 0)
+    assert view.room(Priority.EXIT, 1) == 2
+    assert view.room(Priority.QUERY, 1) < 0
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 20), st.integers(0, 400)), max_size=40))
+def test_processes_never_leave_room_to_each_other_in_a_circle(steps: list[tuple[int, int, int]]) -> None:
+    """Of those that wait at one time and know the same document, one may always go."""
+    store, now_ms = Store(), 0
+    views = [window(owner=str(number)) for number in range(4)]
+    for number, count, pause_ms in steps:
+        now_ms += pause_ms
+        views[number].receive(store.payload, store.revision, now_ms)
+        grant(views[number], store, Priority.EXIT, count, now_ms)
+    for view in views:
+        view.receive(store.payload, store.revision, now_ms)
+    used = views[0].used(now_ms)
+    waiting = [view for view in views if view.has_turn(now_ms)]
+    if waiting and used < LIMIT:
+        assert any(view.room(Priority.EXIT, now_ms) > 0 for view in waiting)
