@@ -4,7 +4,7 @@ from bench.burst_run import ENTRY_SHARE, Burst, run_burst
 from bench.effort import Effort
 from bench.figures import Figure, Section, Target, percentile
 
-_ADDRESS_LIMIT = 300
+_ADDRESS_LIMIT = 600
 
 
 async def measure(effort: Effort) -> Section:
@@ -16,8 +16,7 @@ async def measure(effort: Effort) -> Section:
         bursts.append(await run_burst(effort.scratch("burst"), entries=entries, exits=20, address_limit=_ADDRESS_LIMIT))
     notes = (
         f"{entries} entries on 20 accounts and 4 executors; 20 exits are put on the bus when half of these are done.",
-        f"The address may send {_ADDRESS_LIMIT} requests in 5 s (Bybit: 600), which two cores can reach;",
-        f"accounts have Bybit's limits. Entries may use {ENTRY_SHARE:.0%} of a limit, exits all of it.",
+        f"Limits are Bybit's: {_ADDRESS_LIMIT} requests in 5 s for the address; entries may use {ENTRY_SHARE:.0%} of that.",
         "Rates and refusals are counted by the paper exchange, which enforces the limits.",
     )
     return Section("a burst behind one address", tuple(_figures(bursts)), notes)
