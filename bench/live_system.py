@@ -82,4 +82,4 @@ def _without_budget(worker: ProcessSpecification) -> ProcessSpecification:
     """Return an executor that does not hold itself within the exchange's limits: they would be what is measured."""
     if worker.module != "executor_service":
         return worker
-    return with_settings(worker, {"EXECUTOR_REQUEST_BUDGET": "false"})
+    return with_settings(worker, {"EXECUTOR_BUDGET": "off"})

@@ -28,16 +28,19 @@ from breakwater_core.session import Session
 from breakwater_recordings.daily_bars import DailyBarBuilder, bars_before
 from breakwater_recordings.recording import Recording
 from breakwater_recordings.selection import first_prices, played_days, warm_up_days
-from executor_service.control_state import ControlWatch
+from breakwater_runtime.control import ControlWatch
 from executor_service.day_open import DayOpen, growth_since
 from executor_service.drain import Drain
 from executor_service.entry_check import EntryCheck
+from executor_service.entry_flights import EntryFlights
+from executor_service.entry_gate import Permit
 from executor_service.entry_run import EntryRun
 from executor_service.exit_schedule import ExitSchedule
 from executor_service.intent_handler import IntentHandler
 from executor_service.intent_record import IntentRecord
 from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
+from executor_service.position_places import Held
 from executor_service.reduction_run import ReductionRun
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import ClockMode, VenueClock
@@ -47,6 +50,7 @@ from market_data_service.replay_script import Announce, Publish, ReplayScript, S
 from paper_exchange_service.api.rows import execution_row
 from paper_exchange_service.engine.accounts import Credentials
 from paper_exchange_service.engine.engine import Engine
+from paper_exchange_service.fault_layer import FaultLayer
 from paper_exchange_service.gateway import ENDPOINTS, Gateway
 from paper_exchange_service.rate_limits import RateLimits
 from paper_exchange_service.server import known_instruments
@@ -86,6 +90,7 @@ class GatewayAccount:
         reduce_only: bool,
         at_ms: int | None,
         closes_all: bool = False,
+        send_by_s: float | None = None,
     ) -> None:
         await self.ask(
             "POST",
@@ -147,11 +152,33 @@ class _Memory:
     async def publish(self, event: OrderEvent) -> None:
         self.events.append(event)
 
+    async def try_to_publish(self, event: OrderEvent) -> bool:
+        self.events.append(event)
+        return True
+
     async def alert(self, alert: Alert) -> None:
         self.alerts.append(alert)
 
     async def wait_for(self, account: str, day: date, timeout_s: float | None) -> DayOpen | None:
         return self.openings.get((account, day))
+
+
+class _NobodyHalts:
+    """The last question before an entry, where nobody is there to halt."""
+
+    async def ask(self, intent: Intent, *, after_ms: int) -> Permit:
+        return Permit(max(intent.trigger_time_ms, after_ms), float("inf"))
+
+
+class _OneProcess:
+    """Places for positions where nobody else takes any."""
+
+    async def take(self, intent: Intent, *, most: int, held: Held) -> int | None:
+        others = len(await held() - {intent.symbol})
+        return others if others >= most else None
+
+    async def give_back(self, intent: Intent) -> None:
+        """Nothing is held."""
 
 
 class InProcessReplay:
@@ -200,7 +227,7 @@ class InProcessReplay:
         for account in settings.accounts_of(self.config):
             engine.add_account(account.name, Credentials(account.key, "secret"), account.usdt, at_ms=0)
         self.venue = ReplayVenue(engine)
-        gateway = Gateway(self.venue, RateLimits(enforced=False, ban_ms=1))
+        gateway = Gateway(self.venue, RateLimits(enforced=False, ban_ms=1), FaultLayer())
         self.accounts = {name: GatewayAccount(gateway, name) for name in self.config.portfolio.accounts}
 
     def _open_executor(self) -> None:
@@ -209,12 +236,20 @@ class InProcessReplay:
             publisher=self.memory,
             clock=clock,
             drain=drain,
+            gate=_NobodyHalts(),
+            flights=EntryFlights(),
             entry_patience=_NOW,
             exit_patience=_NOW,
             unknown_alert_s=60.0,
         )
         check = EntryCheck(
-            risk=self.config.risk, control=ControlWatch(), day_opens=self.memory, clock=clock, drain=drain
+            risk=self.config.risk,
+            control=ControlWatch(),
+            day_opens=self.memory,
+            clock=clock,
+            drain=drain,
+            publisher=self.memory,
+            places=_OneProcess(),
         )
         self.handler = IntentHandler(
             accounts=self.accounts,

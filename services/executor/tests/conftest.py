@@ -19,10 +19,13 @@ from breakwater_core.events import Alert, Intent, Leg, OrderEvent, OrderStatus, 
 from breakwater_core.identities import intent_id
 from breakwater_core.market import Instrument
 from breakwater_core.session import Session
-from executor_service.control_state import ControlWatch
+from breakwater_core.verdicts import Refused
+from breakwater_runtime.control import ControlWatch
 from executor_service.day_open import DayOpen
 from executor_service.drain import Drain
 from executor_service.entry_check import EntryCheck
+from executor_service.entry_flights import EntryFlights
+from executor_service.entry_gate import Permit
 from executor_service.entry_run import EntryRun
 from executor_service.exit_schedule import ExitSchedule
 from executor_service.intent_handler import IntentHandler
@@ -32,7 +35,7 @@ from executor_service.order_life import Patience
 from executor_service.record_store import TakenOver
 from executor_service.reduction_run import ReductionRun
 from executor_service.slots import PrioritySlots
-from executor_service.venue_clock import ClockMode, VenueClock
+from executor_service.venue_clock import ClockMode, VenueClock, wall_clock_ms
 
 DAY = date(2024, 3, 1)
 TRIGGER_MS = 1_709_280_000_000
@@ -139,6 +142,10 @@ class MemoryPublisher:
         self.events.append(event)
         self.steps.end()
 
+    async def try_to_publish(self, event: OrderEvent) -> bool:
+        await self.publish(event)
+        return True
+
     async def alert(self, alert: Alert) -> None:
         self.alerts.append(alert)
 
@@ -198,6 +205,7 @@ class MemoryExchange:
         reduce_only: bool,
         at_ms: int | None,
         closes_all: bool = False,
+        send_by_s: float | None = None,
     ) -> None:
         self.steps.begin("send")
         self.requests.append((order_link_id, at_ms))
@@ -314,6 +322,35 @@ class MemoryExchange:
 
 
 @dataclass
+class MemoryGate:
+    """Asks a control document in memory; `before` runs first, as what happens between the check and the question."""
+
+    control: ControlWatch
+    clock: VenueClock
+    before: Callable[[Intent], None] = lambda _intent: None
+
+    async def ask(self, intent: Intent, *, after_ms: int) -> Permit | Refused:
+        stamp_ms = self.clock.stamp_ms(intent, after_ms)
+        self.before(intent)
+        refusal = self.control.state.refusal(intent.account, intent.epoch)
+        return refusal or Permit(wall_clock_ms() if stamp_ms is None else stamp_ms, float("inf"))
+
+
+@dataclass
+class MemoryPlaces:
+    taken: dict[str, str] = field(default_factory=dict)
+
+    async def take(self, intent: Intent, *, most: int, held: Any) -> int | None:
+        others = {*self.taken, *await held()} - {intent.symbol}
+        if len(others) < most:
+            self.taken[intent.symbol] = intent.intent_id
+        return None if len(others) < most else len(others)
+
+    async def give_back(self, intent: Intent) -> None:
+        self.taken.pop(intent.symbol, None)
+
+
+@dataclass
 class MemoryDayOpens:
     entries: dict[tuple[str, date], DayOpen] = field(default_factory=dict)
 
@@ -353,6 +390,9 @@ class World:
         self.publisher = MemoryPublisher(self.steps)
         self.day_opens = MemoryDayOpens({("main", DAY): make_day_open()})
         self.control = ControlWatch()
+        self.gate = MemoryGate(self.control, VenueClock(self.mode))
+        self.flights = EntryFlights()
+        self.places = MemoryPlaces()
         self.drain = Drain()
 
     def process(self) -> IntentHandler:
@@ -364,6 +404,8 @@ class World:
             publisher=self.publisher,
             clock=clock,
             drain=self.drain,
+            gate=self.gate,
+            flights=self.flights,
             entry_patience=self.patience,
             exit_patience=replace(self.patience, give_up_s=self.exit_give_up_s),
             unknown_alert_s=self.unknown_alert_s,
@@ -371,7 +413,13 @@ class World:
             **clocks,
         )
         check = EntryCheck(
-            risk=self.risk, control=self.control, day_opens=self.day_opens, clock=clock, drain=self.drain
+            risk=self.risk,
+            control=self.control,
+            day_opens=self.day_opens,
+            clock=clock,
+            drain=self.drain,
+            publisher=self.publisher,
+            places=self.places,
         )
         return IntentHandler(
             accounts={"main": self.exchange},

@@ -25,6 +25,8 @@ IP_WINDOW_MS = 5_000
 IP_LIMIT = 600
 _MARGIN_MS = 50
 """Added to each window: requests sent a second apart may arrive closer together."""
+USE_MS = 500
+"""A lease is late when it is so old: the request would no longer be counted where it arrives."""
 _LONGEST_BLOCK_MS = 5_000
 """A stated reset later than this is a clock's error: the exchange counts single seconds."""
 
@@ -66,6 +68,13 @@ SHARES: Mapping[Priority, float] = {Priority.EXIT: 1.0, Priority.ENTRY: 0.8, Pri
 class Lease(Protocol):
     """Leave to send one request."""
 
+    @property
+    def is_late(self) -> bool:
+        """Whether it is too late to send it, e.g. because the process was stopped: take another lease then.
+
+        Is asked right before the request goes out, from any thread.
+        """
+
     def report(self, *, headers: Mapping[str, str], ret_code: int | None, http_status: int | None) -> None:
         """Tell the budget what the exchange answered: its limits, or that one was exceeded."""
 
@@ -96,6 +105,8 @@ class UnlimitedBudget:
 
 
 class _NoLease:
+    is_late = False
+
     def report(self, *, headers: Mapping[str, str], ret_code: int | None, http_status: int | None) -> None:
         """Take no note."""
 
@@ -146,17 +157,20 @@ class ProcessBudget:
         sleep: Waits for a number of seconds.
         account_limits: Requests per second by endpoint.
         ip_limit: Requests per five seconds and address.
+        share: Part of each limit that this process may use, in (0, 1]; below 1 it takes no notice of what others use.
     """
 
     def __init__(
         self,
         *,
         clock: Callable[[], int] = _monotonic_ms,
-        wall_clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        wall_clock: Callable[[], int] = lambda: wall_clock_ms(),
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         account_limits: Mapping[str, int] = ACCOUNT_LIMITS,
         ip_limit: int = IP_LIMIT,
+        share: float = 1.0,
     ) -> None:
+        self._share = share
         self._clock = clock
         self._wall_clock = wall_clock
         self._sleep = sleep
@@ -171,7 +185,7 @@ class ProcessBudget:
         windows = [self._ip_window]
         if (account_window := self._account_window(endpoint, uid)) is not None:
             windows.append(account_window)
-        share = SHARES[priority]
+        share = SHARES[priority] * self._share
         while True:
             now_ms = self._clock()
             self._refuse_while_banned(now_ms)
@@ -225,21 +239,19 @@ class ProcessBudget:
             self._banned_until_ms = now_ms + BAN_MS
         if window is None:
             return
-        limit, left = _count(headers, "X-Bapi-Limit"), _count(headers, "X-Bapi-Limit-Status")
+        limit, left = header_count(headers, "X-Bapi-Limit"), header_count(headers, "X-Bapi-Limit-Status")
         if limit:
             window.limit = limit
-        if limit and left is not None:
+        if limit and left is not None and self._share == 1:
             of_others = limit - left - max(counted, window.used(now_ms))
             for _ in range(of_others):
                 window.add(sent_ms)
         if ret_code == 10006:
-            window.blocked_until_ms = now_ms + self._block_ms(headers)
+            window.blocked_until_ms = now_ms + block_ms(headers, self._wall_clock)
 
-    def _block_ms(self, headers: Mapping[str, str]) -> int:
-        """Return how long to pause after a refusal; a reset that has passed or is absurd means a whole window."""
-        reset_ms = _count(headers, "X-Bapi-Limit-Reset-Timestamp")
-        wait_ms = 0 if reset_ms is None else reset_ms - self._wall_clock()
-        return wait_ms if 0 < wait_ms <= _LONGEST_BLOCK_MS else ACCOUNT_WINDOW_MS
+    def is_late(self, sent_ms: int) -> bool:
+        """Return whether a request that was counted then must not be sent any more."""
+        return self._clock() - sent_ms > USE_MS
 
 
 class _ProcessLease:
@@ -248,6 +260,11 @@ class _ProcessLease:
         self._window = window
         self._sent_ms = sent_ms
         self._counted = 0 if window is None else window.used(sent_ms)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the request was counted too long ago to be sent."""
+        return self._budget.is_late(self._sent_ms)
 
     def report(self, *, headers: Mapping[str, str], ret_code: int | None, http_status: int | None) -> None:
         """Pass the answer on to the budget."""
@@ -261,6 +278,24 @@ class _ProcessLease:
         )
 
 
-def _count(headers: Mapping[str, str], name: str) -> int | None:
+def wall_clock_ms() -> int:
+    """Return the machine's time, milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def block_ms(headers: Mapping[str, str], wall_clock: Callable[[], int] = wall_clock_ms) -> int:
+    """Return how long to pause after the exchange refused a request with 10006.
+
+    The reset is compared with the exchange's own time where the answer states it (`Timenow`). One that has passed or
+    is absurd means a whole window.
+    """
+    reset_ms = header_count(headers, "X-Bapi-Limit-Reset-Timestamp")
+    now_ms = header_count(headers, "Timenow") or wall_clock()
+    wait_ms = 0 if reset_ms is None else reset_ms - now_ms
+    return wait_ms if 0 < wait_ms <= _LONGEST_BLOCK_MS else ACCOUNT_WINDOW_MS
+
+
+def header_count(headers: Mapping[str, str], name: str) -> int | None:
+    """Return the whole number that a header states, None if it states none."""
     text = headers.get(name, "")
     return int(text) if text.isdecimal() else None

@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -12,7 +14,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from breakwater_bybit import decoding
-from breakwater_bybit.budget import Priority, RequestBudget, UnlimitedBudget
+from breakwater_bybit.budget import Lease, Priority, RequestBudget, UnlimitedBudget
 from breakwater_bybit.errors import (
     CredentialError,
     ExchangeError,
@@ -106,23 +108,29 @@ class Caller:
         *,
         at_ms: int | None = None,
         priority: Priority = Priority.QUERY,
+        send_by_s: float | None = None,
     ) -> Answer:
         """Send one request, once, and return its answer.
 
         Args:
             at_ms: Stamp of a signed request, milliseconds since 1970; None: the clock's time.
+            send_by_s: Time of `time.monotonic` after which the sending thread does not begin any more; None: no limit.
 
         Raises:
             ExchangeError: One of its subclasses, by what is known about the request's effect.
         """
         if endpoint.is_signed and not self._has_key:
             raise CredentialError(f"{endpoint.path}: needs an API key; set key and secret")
-        async with self._budget.take(endpoint.path, self._uid, priority) as lease:
-            reply = await self._send(endpoint, params, at_ms=at_ms, priority=priority)
-            if isinstance(reply, ExchangeError):
-                raise reply
-            code = _code_of(reply)
-            lease.report(headers=reply.headers, ret_code=code, http_status=reply.status)
+        reply: Reply | ExchangeError | None = None
+        while reply is None:  # a lease may be late, e.g. after the process was stopped: then nothing was sent
+            async with AsyncExitStack() as leave:
+                lease = await self._lease(endpoint, priority, send_by_s, leave)
+                reply = await self._send(endpoint, params, lease, at_ms=at_ms, priority=priority, send_by_s=send_by_s)
+                if isinstance(reply, Reply):
+                    code = _code_of(reply)
+                    lease.report(headers=reply.headers, ret_code=code, http_status=reply.status)
+        if isinstance(reply, ExchangeError):
+            raise reply
         error = self._error_in(reply, code, endpoint)
         if error is None:
             return _answer(reply)
@@ -159,14 +167,40 @@ class Caller:
             lane.shutdown(wait=False, cancel_futures=True)
         self._pool.close()
 
+    async def _lease(
+        self, endpoint: Endpoint, priority: Priority, send_by_s: float | None, leave: AsyncExitStack
+    ) -> Lease:
+        """Wait for leave to send, but not for longer than it can be used: it would be lost to others.
+
+        Raises:
+            NotSent: If the time to send was over before.
+            IpBanned: If the exchange refuses this address.
+        """
+        left_s = None if send_by_s is None else send_by_s - time.monotonic()
+        try:
+            async with asyncio.timeout(left_s):
+                return await leave.enter_async_context(self._budget.take(endpoint.path, self._uid, priority))
+        except TimeoutError as error:
+            raise NotSent(f"{endpoint.path}: its time to be sent was over before its turn came") from error
+
     async def _send(
-        self, endpoint: Endpoint, params: Mapping[str, Any], *, at_ms: int | None, priority: Priority
-    ) -> Reply | ExchangeError:
+        self,
+        endpoint: Endpoint,
+        params: Mapping[str, Any],
+        lease: Lease,
+        *,
+        at_ms: int | None,
+        priority: Priority,
+        send_by_s: float | None,
+    ) -> Reply | ExchangeError | None:
+        """Return the answer, or what went wrong; None if the lease was late, so that nothing was sent."""
         if self._is_closed:
             return NotSent(f"{endpoint.path}: the client is closed")
         is_urgent = endpoint.kind is not RequestKind.QUERY or priority is Priority.EXIT
         lane = self._orders if is_urgent else self._queries
-        future: Future[Reply | ExchangeError] = lane.submit(self._send_blocking, endpoint, params, at_ms)
+        future: Future[Reply | ExchangeError | None] = lane.submit(
+            self._send_blocking, endpoint, params, lease, at_ms, send_by_s
+        )
         try:
             async with asyncio.timeout(self._deadline_s):
                 return await asyncio.wrap_future(future)
@@ -175,10 +209,16 @@ class Caller:
                 return NotSent(f"{endpoint.path}: all connections were busy for {self._deadline_s} s")
             return error_of_network(error, endpoint=endpoint.path, kind=endpoint.kind)
 
-    def _send_blocking(self, endpoint: Endpoint, params: Mapping[str, Any], at_ms: int | None) -> Reply | ExchangeError:
+    def _send_blocking(
+        self, endpoint: Endpoint, params: Mapping[str, Any], lease: Lease, at_ms: int | None, send_by_s: float | None
+    ) -> Reply | ExchangeError | None:
+        if send_by_s is not None and time.monotonic() > send_by_s:
+            return NotSent(f"{endpoint.path}: its time to be sent was over when its turn came")
         try:
             with self._pool.channel() as channel:
                 channel.at_ms = at_ms
+                if lease.is_late:
+                    return None
                 reply: Reply = getattr(channel, endpoint.method)(**params)
                 return reply
         except (requests.RequestException, HTTPError, OSError) as error:

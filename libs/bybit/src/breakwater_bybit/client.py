@@ -82,7 +82,7 @@ class BybitClient:
         api_secret: Its secret.
         clock: Stamps signed requests, milliseconds since 1970; None: the machine's clock.
         timeout_s: Limit for connecting, and for each pause of the answer, in seconds.
-        budget: Admits requests; None: no limit, for replays and the paper exchange.
+        budget: Admits requests; None: no limit, for replays.
         uid: What the budget counts by; None: a fingerprint of the key.
         workers: Connections at most, for orders and for queries each.
     """
@@ -257,6 +257,7 @@ class BybitClient:
         reduce_only: bool,
         closes_all: bool = False,
         at_ms: int | None = None,
+        send_by_s: float | None = None,
     ) -> OrderAck:
         """Send a market order and return its acknowledgement, which is not yet a fill.
 
@@ -269,6 +270,7 @@ class BybitClient:
             reduce_only: Whether it may only shrink the position; such orders go first in the budget.
             closes_all: Close the whole position, however small, instead of `quantity`; only with `reduce_only` (Bybit
                 v5 docs, "Place Order": `qty=0` with `reduceOnly` and `closeOnTrigger`).
+            send_by_s: Time of `time.monotonic` after which it is `NotSent`; None: no limit.
 
         Raises:
             Rejected: And `RateLimited`, `IpBanned`, `ClockSkew`, `CredentialError`, `NotSent`: there is no order.
@@ -295,7 +297,7 @@ class BybitClient:
         if closes_all:
             params |= {"qty": "0", "closeOnTrigger": True}
         priority = Priority.EXIT if reduce_only else Priority.ENTRY
-        answer = await self._caller.call(CREATE_ORDER, params, at_ms=at_ms, priority=priority)
+        answer = await self._caller.call(CREATE_ORDER, params, at_ms=at_ms, priority=priority, send_by_s=send_by_s)
         try:
             return decoding.decode_order_ack(answer.result, CREATE_ORDER.path)
         except MalformedPayload as error:
@@ -325,12 +327,17 @@ class BybitClient:
         return [execution for execution in found if execution.order_link_id == order_link_id]
 
     async def open_orders(
-        self, *, symbol: str | None = None, settle_coin: str = _SETTLE_COIN, at_ms: int | None = None
+        self,
+        *,
+        symbol: str | None = None,
+        settle_coin: str = _SETTLE_COIN,
+        at_ms: int | None = None,
+        priority: Priority = Priority.QUERY,
     ) -> list[OrderState]:
         """Return the open orders of one symbol, or of all that settle in the coin."""
         params: Params = {"category": _CATEGORY, "openOnly": 0, "limit": 50, **_scope(symbol, settle_coin)}
         found: dict[str, OrderState] = {}
-        async for answer in self._caller.pages(OPEN_ORDERS, params, at_ms=at_ms):
+        async for answer in self._caller.pages(OPEN_ORDERS, params, at_ms=at_ms, priority=priority):
             found |= {order.order_id: order for order in decoding.decode_orders(answer.result)}
         return sorted(found.values(), key=lambda order: order.created_ms)
 

@@ -25,11 +25,16 @@ class IntentFactory:
         """The configuration's version, worked out once: it is a hash over all of it."""
         return self.config.version
 
-    def intents(self, decision: Decision) -> tuple[Intent, ...]:
-        """Return the decision's intents, in the order of the configured accounts."""
-        return tuple(self._intent(decision, account) for account in self.config.portfolio.accounts)
+    def intents(self, decision: Decision, epoch: int = 0) -> tuple[Intent, ...]:
+        """Return the decision's intents, in the order of the configured accounts.
 
-    def _intent(self, decision: Decision, account: str) -> Intent:
+        Args:
+            decision: What the strategy has decided.
+            epoch: The newest epoch of the control document that is known; it is no part of the ids.
+        """
+        return tuple(self._intent(decision, account, epoch) for account in self.config.portfolio.accounts)
+
+    def _intent(self, decision: Decision, account: str, epoch: int) -> Intent:
         version = self.version
         return Intent(
             intent_id=identities.intent_id(
@@ -55,6 +60,7 @@ class IntentFactory:
             valid_until_ms=self._valid_until(decision),
             gross_leverage=self.config.portfolio.gross_leverage,
             portfolio_size=self.portfolio_size,
+            epoch=epoch,
         )
 
     def _valid_until(self, decision: Decision) -> int | None:

@@ -16,7 +16,7 @@ __all__ = ["RULES", "Approved", "Refused", "RiskState", "check_entry", "running_
 
 RULES = (
     "halted",
-    "stale_epoch",
+    "fenced",
     "expired",
     "stale_data",
     "max_order_notional",
@@ -33,7 +33,7 @@ class RiskState:
 
     Attributes:
         halted: Whether entries are switched off.
-        current_epoch: Fencing epoch; an entry decided under an earlier one is refused.
+        current_epoch: Where the fence stands; an entry decided under an earlier epoch is refused.
         open_positions: Open positions of the account, those being entered included.
         equity: Equity now, quote currency.
         day_open_equity: Equity at the day's open.
@@ -108,7 +108,7 @@ def _check_authority(intent: Intent, state: RiskState) -> Refused | None:
     if state.halted:
         return Refused("halted", "entries are halted; `breakwater resume` lets them through again")
     if intent.epoch < state.current_epoch:
-        return Refused("stale_epoch", f"decided under epoch {intent.epoch}, the current one is {state.current_epoch}")
+        return Refused("fenced", f"decided under epoch {intent.epoch}, before the halt of epoch {state.current_epoch}")
     return None
 
 

@@ -55,6 +55,12 @@ def closing_event(intent: Intent, **changes: object) -> OrderEvent:
     return replace(event, **changes)  # type: ignore[arg-type]
 
 
+def test_the_epoch_is_carried_and_is_no_part_of_the_id() -> None:
+    earlier, later = factory().intents(ENTRY, 3)[0], factory().intents(ENTRY, 4)[0]
+    assert (earlier.epoch, later.epoch) == (3, 4)
+    assert earlier.intent_id == later.intent_id
+
+
 def test_a_decision_becomes_one_intent_per_account_with_ids_that_anybody_would_compute() -> None:
     first, second = factory().intents(ENTRY)
     assert (first.account, second.account) == ("first", "second")

@@ -55,7 +55,7 @@ def test_entry_within_all_limits_is_approved() -> None:
     ("rule", "change"),
     [
         ("halted", {"halted": True}),
-        ("stale_epoch", {"current_epoch": 4}),
+        ("fenced", {"current_epoch": 4}),
         ("expired", {"now_ms": NOW + 1, "last_market_data_ms": NOW}),
         ("stale_data", {"last_market_data_ms": NOW - 10_001}),
         ("stale_data", {"last_market_data_ms": None}),

@@ -28,7 +28,7 @@ def open_day(directory: Path, day: date, *, session: Session, symbols: Sequence[
         directory: Folder of the recording.
         day: The session's day.
         session: Defines the day.
-        symbols: What is wanted; all of it must be there.
+        symbols: What is wanted; all of it must be there. None named: those of the opening.
 
     Raises:
         InvalidInputError: If trades, coverage or bars of the day are missing; says which, and where the gap is.
@@ -36,6 +36,7 @@ def open_day(directory: Path, day: date, *, session: Session, symbols: Sequence[
     opening = read_day_opening(directory, day)
     if opening is None:
         raise InvalidInputError(f"no opening of {day} is recorded")
+    symbols = symbols or opening.symbols
     absent = sorted(set(symbols) - set(opening.symbols))
     if absent:
         raise InvalidInputError(f"no open of {', '.join(absent)} is recorded on {day}")

@@ -48,7 +48,7 @@ def test_a_day_has_its_own_trades_its_open_and_the_bars_before(tmp_path: Path, s
     record(tmp_path, session)
     before = (closed(3), closed(2, complete=False), closed(1))
     write_day_opening(tmp_path, DayOpening(DAY, (*before, OPEN)))
-    recording = open_day(tmp_path, DAY, session=session, symbols=["BTCUSDT"])
+    recording = open_day(tmp_path, DAY, session=session, symbols=())
     assert tuple(bars_before(recording, DAY, days=7)) == before
     assert OpeningBars(recording).of(DAY)[0].open == 98.7
     assert recording.is_complete("BTCUSDT", DAY)

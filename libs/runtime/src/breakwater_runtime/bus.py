@@ -388,7 +388,7 @@ def stream_body(stream: StreamSpecification) -> dict[str, Any]:
 
 def bucket_body(bucket: str) -> dict[str, Any]:
     """Return the JetStream configuration of a key-value bucket's stream."""
-    return {
+    body: dict[str, Any] = {
         "name": f"KV_{bucket}",
         "subjects": [f"$KV.{bucket}.>"],
         "storage": "file",
@@ -402,3 +402,6 @@ def bucket_body(bucket: str) -> dict[str, Any]:
         "deny_delete": True,
         "allow_direct": True,
     }
+    if bucket in subjects.FLEETING_BUCKETS:
+        body["persist_mode"] = "async"
+    return body

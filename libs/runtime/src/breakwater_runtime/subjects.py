@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from breakwater_core.market import LIVE_RUN_ID
+
 VENUE = "bybit"
 INTENT_PARTITIONS = 32
 """Partitions of the intents: the largest number of symbols times accounts that can be in hand at once."""
@@ -59,12 +61,19 @@ INTENTS_BUCKET = "intents"
 ACCOUNT_BUCKET = "account"
 """`day_open.<run>.<account>.<day>`: equity at the day's open; `cursor.<run>.<account>`: how far fills were read."""
 CONTROL_BUCKET = "control"
-"""`halt`, `epoch`: who may enter."""
+"""`state`: who may enter; `seen.<instance>.<process>`: what an executor has acknowledged; `flat...`: proofs."""
+CONTROL_KEY = "state"
+SEEN_PREFIX = "seen."
 NOTIFIED_BUCKET = "notified"
 """`event.<hash>`: the message that tells of an event; `message.<id>`: how far that message got."""
-BUCKETS = (CHECKPOINT_BUCKET, INTENTS_BUCKET, ACCOUNT_BUCKET, CONTROL_BUCKET, NOTIFIED_BUCKET)
-BUCKET_MAX_AGE_S = {NOTIFIED_BUCKET: 7 * DAY_S}
+BUDGET_BUCKET = "budget"
+"""`<venue>.address`, `<venue>.<account>.<endpoint>`: requests granted in a window of the exchange."""
+BUCKETS = (CHECKPOINT_BUCKET, INTENTS_BUCKET, ACCOUNT_BUCKET, CONTROL_BUCKET, NOTIFIED_BUCKET, BUDGET_BUCKET)
+BUCKET_MAX_AGE_S = {NOTIFIED_BUCKET: 7 * DAY_S, BUDGET_BUCKET: 3600.0}
 """Entries of these buckets are dropped after so many seconds; those of the others never are."""
+FLEETING_BUCKETS = frozenset({BUDGET_BUCKET})
+"""The server may acknowledge their entries before they are on disk: it takes longer to come back from a power cut than
+they matter."""
 
 
 def trades(symbol: str) -> str:
@@ -102,9 +111,29 @@ def day_open_key(run_id: str, account: str, day: str) -> str:
     return f"day_open.{run_id}.{account}.{day}"
 
 
+def places_key(run_id: str, account: str) -> str:
+    """Key in the account bucket that tells which entries have taken a place among the open positions."""
+    return f"places.{run_id}.{account}"
+
+
 def cursor_key(run_id: str, account: str) -> str:
     """Key in the account bucket that tells how far the executions of an account were read."""
     return f"cursor.{run_id}.{account}"
+
+
+def seen_key(instance: str, process: str) -> str:
+    """Key in the control bucket under which an executor process acknowledges what it has seen."""
+    return f"{SEEN_PREFIX}{instance}.{process}"
+
+
+def flat_key(run_id: str, account: str, epoch: int) -> str:
+    """Key in the control bucket that holds the proof that an account is flat; a replay has proofs of its own."""
+    return f"flat.{account}.{epoch}" + ("" if run_id == LIVE_RUN_ID else f".{run_id}")
+
+
+def flatten_lines_key(run_id: str, account: str, epoch: int) -> str:
+    """Key in the control bucket that lists the positions which a flatten has found."""
+    return f"flatten.{account}.{epoch}.{run_id}"
 
 
 def closing_key(run_id: str, account: str, order_link_id: str) -> str:

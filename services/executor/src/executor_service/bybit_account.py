@@ -50,6 +50,7 @@ class BybitAccount:
         reduce_only: bool,
         at_ms: int | None,
         closes_all: bool = False,
+        send_by_s: float | None = None,
     ) -> None:
         """Send a market order."""
         await self._client.place_market_order(
@@ -60,6 +61,7 @@ class BybitAccount:
             reduce_only=reduce_only,
             closes_all=closes_all,
             at_ms=at_ms,
+            send_by_s=send_by_s,
         )
 
     async def find_order(
@@ -77,9 +79,21 @@ class BybitAccount:
         """Return the one-way position, negative when short."""
         return (await self._client.position(symbol, at_ms=at_ms, priority=Priority.EXIT)).size
 
-    async def open_positions(self, *, at_ms: int | None) -> list[PositionState]:
-        """Return the open positions."""
-        return await self._client.positions(at_ms=at_ms)
+    async def open_positions(self, *, at_ms: int | None, urgent: bool = False) -> list[PositionState]:
+        """Return the open positions of USDT perpetuals."""
+        return await self._client.positions(at_ms=at_ms, priority=Priority.EXIT if urgent else Priority.QUERY)
+
+    async def open_orders(self, *, at_ms: int | None) -> list[OrderState]:
+        """Return the open orders of USDT perpetuals."""
+        return await self._client.open_orders(at_ms=at_ms, priority=Priority.EXIT)
+
+    async def cancel_all_orders(self, *, at_ms: int | None) -> None:
+        """Cancel the open orders of USDT perpetuals."""
+        await self._client.cancel_all(at_ms=at_ms)
+
+    async def exchange_time_ms(self) -> int:
+        """Return the exchange's time."""
+        return await self._client.server_time_ms()
 
     async def wallet(self, *, at_ms: int | None) -> Wallet:
         """Return the USDT wallet."""
@@ -99,10 +113,6 @@ class BybitAccount:
     async def wallet_entries(self, *, start_ms: int, end_ms: int, at_ms: int | None) -> list[TransactionEntry]:
         """Return what moved the USDT wallet in [start_ms, end_ms], oldest first."""
         return await self._client.transaction_log(start_ms=start_ms, end_ms=end_ms, at_ms=at_ms)
-
-    async def open_orders(self, *, at_ms: int | None) -> list[OrderState]:
-        """Return the open orders of all symbols."""
-        return await self._client.open_orders(at_ms=at_ms)
 
     async def cancel_order(self, *, symbol: str, order_id: str) -> bool:
         """Cancel an order by the exchange's id; return False if it is not open (any more)."""

@@ -2,27 +2,31 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 
 from breakwater_bybit.errors import ExchangeError
 from breakwater_bybit.fields import MalformedPayload
 from breakwater_core.config import RiskSettings
 from breakwater_core.errors import InvalidInputError, PermanentError
-from breakwater_core.events import Intent, OrderStatus
+from breakwater_core.events import Alert, Intent, OrderStatus, Severity
 from breakwater_core.risk import RiskState, check_entry, running_drawdown
 from breakwater_core.sizing import entry_quantity, split_quantity
 from breakwater_core.verdicts import Refused
+from breakwater_runtime.control import ControlWatch
 from breakwater_runtime.logs import get_logger
 from executor_service import metrics
-from executor_service.control_state import ControlWatch
+from executor_service.alarm import SERVICE
 from executor_service.day_open import DayOpen, DayOpens
 from executor_service.drain import Drain
 from executor_service.intent_record import Outcome
 from executor_service.outcomes import without_order
-from executor_service.ports import TradingAccount
+from executor_service.ports import Publisher, TradingAccount
+from executor_service.position_places import Places
 from executor_service.venue_clock import VenueClock
 
 _RETRY_PAUSE_S = 0.25
+_LOSS_STOPS = frozenset({"daily_loss_stop", "drawdown_stop"})
 _ONE = Decimal(1)
 _ZERO = Decimal(0)
 
@@ -61,20 +65,34 @@ class EntryCheck:
         day_opens: DayOpens,
         clock: VenueClock,
         drain: Drain,
+        publisher: Publisher,
+        places: Places,
         obstacle: Obstacle = no_obstacle,
     ) -> None:
-        """Check by these limits; `obstacle` tells why an account may not enter."""
+        """Check by these limits; `publisher` hears of a loss that stops entries, `obstacle` tells who may not enter."""
         self._obstacle = obstacle
         self._risk = risk
         self._control = control
         self._day_opens = day_opens
         self._clock = clock
         self._drain = drain
+        self._publisher = publisher
+        self._places = places
+        self._warned: set[tuple[str, str, date]] = set()
 
     @property
     def counts_positions(self) -> bool:
         """Whether entries of one account must be decided one after the other."""
         return self._risk.max_open_positions is not None
+
+    async def closed(self, intent: Intent) -> None:
+        """Take note that an entry has its outcome: the exchange knows now what it has opened.
+
+        Raises:
+            BusError: If the bus does not answer.
+        """
+        if self.counts_positions:
+            await self._places.give_back(intent)
 
     async def decide(self, intent: Intent, account: TradingAccount) -> Approved | Outcome:
         """Return the orders to send, or the outcome REFUSED or EXPIRED.
@@ -94,12 +112,34 @@ class EntryCheck:
             return self._expired(intent, verdict.detail)
         metrics.REFUSED.labels(verdict.rule).inc()
         get_logger().info("entry_refused", rule=verdict.rule, detail=verdict.detail)
+        if verdict.rule in _LOSS_STOPS:
+            await self._warn(intent, verdict)
         return without_order(
             intent,
             OrderStatus.REFUSED,
             at_ms=self._clock.now_ms(intent),
             reason=verdict.rule,
             detail=verdict.detail,
+        )
+
+    async def _warn(self, intent: Intent, verdict: Refused) -> None:
+        """Raise the alert that a loss has stopped the account: once, under one id for the day."""
+        case = (verdict.rule, intent.account, intent.day)
+        if case in self._warned:
+            return
+        self._warned = {known for known in self._warned if known[2] == intent.day} | {case}
+        await self._publisher.alert(
+            Alert(
+                alert_id=f"{verdict.rule}/{intent.run_id}/{intent.account}/{intent.day.isoformat()}",
+                run_id=intent.run_id,
+                severity=Severity.CRITICAL,
+                service=SERVICE,
+                name=verdict.rule,
+                summary=f"{intent.account}: {verdict.detail}; nothing more is entered while that is so",
+                event_time_ms=self._clock.now_ms(intent),
+                account=intent.account,
+                facts={"day": intent.day.isoformat()},
+            )
         )
 
     def _expired(self, intent: Intent, detail: str) -> Outcome:
@@ -138,8 +178,12 @@ class EntryCheck:
         at_ms = self._clock.stamp_ms(intent)
         positions, equity, deposits, drawdown = 0, day_open.equity, _ZERO, _ZERO
         if self._risk.max_open_positions is not None:
-            held = await self._ask(intent, lambda: account.open_positions(at_ms=at_ms))
-            positions = len({position.symbol for position in held} - {intent.symbol})
+
+            async def held() -> set[str]:
+                found = await self._ask(intent, lambda: account.open_positions(at_ms=at_ms))
+                return {position.symbol for position in found}
+
+            positions = await self._places.take(intent, most=self._risk.max_open_positions, held=held) or 0
         if self._risk.daily_loss_stop is not None or self._risk.drawdown_stop is not None:
             equity = await self._ask(intent, lambda: account.equity(at_ms=at_ms))
             now_ms = self._clock.now_ms(intent)
@@ -175,8 +219,8 @@ class EntryCheck:
     ) -> RiskState:
         control = self._control.state
         return RiskState(
-            halted=control.halted,
-            current_epoch=control.epoch,
+            halted=control.is_halted(intent.account),
+            current_epoch=control.fence(intent.account),
             open_positions=positions,
             equity=equity,
             day_open_equity=day_open_equity,

@@ -5,14 +5,14 @@ from collections import defaultdict
 from contextlib import AsyncExitStack
 
 from breakwater_core.events import OrderStatus, Severity
-from executor_service import order_life
+from executor_service import metrics, order_life
 from executor_service.alarm import intent_alert
 from executor_service.drain import Drain
 from executor_service.entry_check import EntryCheck
 from executor_service.intent_record import Child, ChildState, IntentRecord, Outcome
 from executor_service.intent_work import IntentWork
 from executor_service.order_follower import Assignment, OrderFollower
-from executor_service.order_life import End, Ended, Lost, NeverPlaced
+from executor_service.order_life import Barred, End, Ended, Lost, NeverPlaced
 from executor_service.outcomes import ENTRY_LOST, of_lost, of_order, of_refusal, without_order
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import VenueClock
@@ -42,23 +42,32 @@ class EntryRun:
         async with AsyncExitStack() as turn:
             if self._check.counts_positions:
                 await turn.enter_async_context(self._turns[work.intent.account])
-            if work.is_new:
-                decision = await self._check.decide(work.intent, work.account)
-                if isinstance(decision, Outcome):
-                    await work.close(decision)
-                    return
-                record = IntentRecord(work.intent.intent_id)
-                for quantity in decision.quantities:
-                    state = ChildState.PLANNED if record.children else ChildState.SENT
-                    record = record.with_new_child(work.intent.side, quantity, state=state)
-                async with self._slots.hold(urgent=False):
-                    self._drain.check()
-                    await work.save(record)
-                    await self._send_all(work, order_life.fresh())
-            else:
-                async with self._slots.hold(urgent=False):
-                    self._drain.check()
-                    await self._send_all(work, self._follower.resumed())
+            await self._bring_to_outcome(work)
+            await self._check.closed(work.intent)
+
+    async def repeat(self, work: IntentWork) -> None:
+        """Tell the outcome of a closed entry again, and finish what a crash right after the first time has left."""
+        await work.tell_again()
+        await self._check.closed(work.intent)
+
+    async def _bring_to_outcome(self, work: IntentWork) -> None:
+        if work.is_new:
+            decision = await self._check.decide(work.intent, work.account)
+            if isinstance(decision, Outcome):
+                await work.close(decision)
+                return
+            record = IntentRecord(work.intent.intent_id)
+            for quantity in decision.quantities:
+                state = ChildState.PLANNED if record.children else ChildState.SENT
+                record = record.with_new_child(work.intent.side, quantity, state=state)
+            async with self._slots.hold(urgent=False, account=work.intent.account):
+                self._drain.check()
+                await work.save(record)
+                await self._send_all(work, order_life.fresh())
+        else:
+            async with self._slots.hold(urgent=False, account=work.intent.account):
+                self._drain.check()
+                await self._send_all(work, self._follower.resumed())
 
     async def _send_all(self, work: IntentWork, life: order_life.OrderLife) -> None:
         while (child := work.record.child_in_state(ChildState.SENT)) is not None:
@@ -86,6 +95,16 @@ class EntryRun:
                 return of_refusal(child, refusal, at_ms=at_ms)
             case Lost(order):
                 return of_lost(child, order, at_ms=at_ms, detail=ENTRY_LOST)
+            case Barred(refused):
+                metrics.REFUSED.labels(refused.rule).inc()
+                return without_order(
+                    work.intent,
+                    OrderStatus.REFUSED,
+                    child=child.number,
+                    at_ms=at_ms,
+                    reason=refused.rule,
+                    detail=refused.detail,
+                )
         return without_order(
             work.intent,
             OrderStatus.EXPIRED,

@@ -1,12 +1,15 @@
-"""One client per account, opened and closed together."""
+"""One client per account, opened and closed together, over one request budget."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from breakwater_bybit.budget import ProcessBudget
+from breakwater_budget.shared import shared_budget
+from breakwater_bybit.budget import ProcessBudget, RequestBudget
 from breakwater_bybit.client import BybitClient
+from breakwater_runtime.bus import Bus
 from executor_service.account_keys import AccountKey
-from executor_service.settings import ExecutorSettings
+from executor_service.alarm import SERVICE
+from executor_service.settings import BudgetMode, ExecutorSettings
 
 _REPLAY_TIMEOUT_S = 15.0
 """In event mode the exchange answers when the data has come that far."""
@@ -14,12 +17,15 @@ _REPLAY_TIMEOUT_S = 15.0
 
 @asynccontextmanager
 async def open_clients(
-    settings: ExecutorSettings, keys: tuple[AccountKey, ...]
+    settings: ExecutorSettings, keys: tuple[AccountKey, ...], bus: Bus
 ) -> AsyncIterator[dict[str, BybitClient]]:
-    """Return the clients by account name; they share one request budget."""
-    budget = ProcessBudget() if settings.request_budget and not settings.is_event_time else None
+    """Return the clients by account name; they share one request budget.
+
+    Raises:
+        BusError: If the budget is shared over the bus, and that does not answer.
+    """
     timeout_s = _REPLAY_TIMEOUT_S if settings.is_event_time else settings.request_timeout_s
-    async with AsyncExitStack() as stack:
+    async with _open_budget(settings, bus) as budget, AsyncExitStack() as stack:
         yield {
             key.name: await stack.enter_async_context(
                 BybitClient(
@@ -28,8 +34,27 @@ async def open_clients(
                     api_secret=key.api_secret,
                     timeout_s=timeout_s,
                     budget=budget,
+                    uid=key.name,
                     workers=2 * settings.concurrency,  # so that exits find a connection while all entries hang
                 )
             )
             for key in keys
         }
+
+
+@asynccontextmanager
+async def _open_budget(settings: ExecutorSettings, bus: Bus) -> AsyncIterator[RequestBudget | None]:
+    match settings.budget_mode:
+        case BudgetMode.SHARED:
+            async with shared_budget(
+                bus,
+                service=SERVICE,
+                instance=settings.instance,
+                exchange_url=settings.exchange_url,
+                address_limit=settings.address_limit,
+            ) as budget:
+                yield budget
+        case BudgetMode.PROCESS:
+            yield ProcessBudget(ip_limit=settings.address_limit)
+        case BudgetMode.OFF:
+            yield None

@@ -76,7 +76,7 @@ class IntentHandler:
 
     async def _work(self, work: IntentWork) -> None:
         if work.record.is_closed:
-            await work.tell_again()
+            await (work.tell_again() if work.intent.leg.reduces else self._entries.repeat(work))
             return
         if not work.is_new:
             await work.claim()

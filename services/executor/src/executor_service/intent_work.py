@@ -6,11 +6,13 @@ decide otherwise. The message is acknowledged after both.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from breakwater_core.events import Intent
+from breakwater_core.events import Intent, OrderEvent
 from breakwater_core.identities import order_link_id
+from breakwater_runtime.bus import BusError
 from breakwater_runtime.logs import get_logger
+from executor_service.bus_patience import insist
 from executor_service.intent_record import IntentRecord, Outcome
 from executor_service.outcomes import order_event
 from executor_service.ports import Publisher, Records, TradingAccount
@@ -29,6 +31,7 @@ class IntentWork:
         owned_ms: Wall-clock time just before the last write of the record: then nobody else had taken the intent over.
             Requests that may place an order carry it as their stamp, so that the exchange refuses those of a process
             that stood still after the write, while another one went on in its place.
+        untold: Events of a reduction that the bus has not taken yet, oldest first.
     """
 
     intent: Intent
@@ -40,6 +43,7 @@ class IntentWork:
     taken_s: float
     wall_ms: Callable[[], int] = wall_clock_ms
     owned_ms: int = 0
+    untold: list[OrderEvent] = field(default_factory=list)
 
     @classmethod
     async def open(
@@ -85,13 +89,45 @@ class IntentWork:
         """
         await self.save(self.record)
 
+    async def save_or_go_on(self, record: IntentRecord) -> None:
+        """Write the record of a reduction; one that the bus does not take is kept, and written with the next.
+
+        A reduction does not wait for the bus. Whoever takes it over computes the same order ids, and the exchange
+        refuses an id a second time, so an order that no record names is found and not repeated. Without the bus nobody
+        else can be told that the intent is theirs, so the next request may carry the time of the attempt.
+
+        Raises:
+            TakenOver: If another process has written it since it was read.
+        """
+        asked_ms = self.wall_ms()
+        try:
+            await self.save(record)
+        except BusError as error:
+            get_logger().warning("record_put_off", reason=str(error))
+            self.record = record
+            self.owned_ms = asked_ms
+
     async def tell(self, outcome: Outcome) -> None:
         """Publish how an order ended while the intent goes on."""
         await self.publisher.publish(order_event(self.intent, outcome, is_last=False))
 
+    async def tell_or_go_on(self, outcome: Outcome) -> None:
+        """Publish how an order of a reduction ended; what the bus does not take goes out with the next, in order."""
+        self.untold.append(order_event(self.intent, outcome, is_last=False))
+        while self.untold and await self.publisher.try_to_publish(self.untold[0]):
+            del self.untold[0]
+
     async def close(self, outcome: Outcome) -> None:
         """Write the intent's outcome down and publish it."""
         await self.save(self.record.closed(outcome))
+        await self.tell_again()
+
+    async def close_when_possible(self, outcome: Outcome) -> None:
+        """Publish what is not told yet, then close; with patience, as nothing is left to be done at the exchange."""
+        for event in self.untold:
+            await self.publisher.publish(event)
+        self.untold.clear()
+        await insist(lambda: self.save(self.record.closed(outcome)))
         await self.tell_again()
 
     async def tell_again(self) -> None:

@@ -34,7 +34,7 @@ async def run(settings: ExecutorSettings, stop: asyncio.Event) -> None:
     drain = Drain(stop)
     async with (
         open_service("executor", settings, stop, *conditions) as service,
-        open_clients(settings, keys) as clients,
+        open_clients(settings, keys, service.bus) as clients,
     ):
         if settings.role is Role.ORDER:
             await run_order_role(settings, service, clients, drain)

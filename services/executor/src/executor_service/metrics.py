@@ -30,6 +30,12 @@ TIME_TO_FLAT = Histogram(
     buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
 )
 NOT_FLAT = Gauge("breakwater_executor_positions_not_flat", "Exits past their deadline with a position still open.")
+FLATTEN_OVERDUE = Gauge(
+    "breakwater_executor_flattens_overdue", "Accounts ordered to be flat that are not so, past the deadline."
+)
+BUS_DOWN = Gauge(
+    "breakwater_executor_bus_down_seconds", "For how long the bus has been away, seconds; 0 while it is there."
+)
 INTENTS_IN_HAND = Gauge("breakwater_executor_intents_in_hand", "Intents being worked on.")
 QUERY_FAILURES = Counter("breakwater_executor_query_failures_total", "Queries that got no usable answer.", ["kind"])
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 from breakwater_bybit.errors import ExchangeError
 from breakwater_bybit.fields import MalformedPayload
 from breakwater_core.events import Intent, OrderStatus, Severity
+from breakwater_core.verdicts import Refused
+from breakwater_runtime.bus import BusError
 from breakwater_runtime.logs import get_logger
 from executor_service import metrics, order_life
 from executor_service.alarm import alarm_after, intent_alert
 from executor_service.answers import answer_of
 from executor_service.drain import Drain
+from executor_service.entry_flights import EntryFlights
+from executor_service.entry_gate import EntryGate
 from executor_service.exit_schedule import ExitSchedule
 from executor_service.intent_record import Child
 from executor_service.intent_work import IntentWork
@@ -32,6 +36,8 @@ from executor_service.order_life import (
 from executor_service.outcomes import in_progress, order_event
 from executor_service.ports import Publisher
 from executor_service.venue_clock import VenueClock
+
+_GATE_RETRY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +62,15 @@ class OrderFollower:
         publisher: Publisher,
         clock: VenueClock,
         drain: Drain,
+        gate: EntryGate,
+        flights: EntryFlights,
         entry_patience: Patience,
         exit_patience: Patience,
         unknown_alert_s: float,
         schedule: ExitSchedule | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Alert when an order's fate is not known for `unknown_alert_s` seconds.
+        """Ask `gate` before each entry; alert when an order's fate is not known for `unknown_alert_s` seconds.
 
         Once the exits of the day have fallen due by `schedule`, an entry of which nothing can be learned is given up as
         soon as it has settled, since the exit of its symbol waits behind it.
@@ -70,6 +78,8 @@ class OrderFollower:
         self._publisher = publisher
         self._clock = clock
         self._drain = drain
+        self._gate = gate
+        self._flights = flights
         self._entry_patience = entry_patience
         self._exit_patience = exit_patience
         self._unknown_alert_s = unknown_alert_s
@@ -91,6 +101,12 @@ class OrderFollower:
             Draining: If the process must stop before the end is known.
             TakenOver: If another process works on the intent.
         """
+        if assignment.intent.leg.reduces:
+            return await self._follow(assignment, life)
+        with self._flights.unsettled(assignment.intent.account):
+            return await self._follow(assignment, life)
+
+    async def _follow(self, assignment: Assignment, life: OrderLife) -> End:
         is_told = False
         async with AsyncExitStack() as doubt:
             is_doubtful = False
@@ -108,8 +124,10 @@ class OrderFollower:
                     is_told = True
                     await self._tell(assignment, OrderStatus.SUBMITTED)
                 match step:
+                    case Send() if assignment.intent.leg.reduces:
+                        life = await self._send_reduction(assignment, life)
                     case Send():
-                        life = await self._send(assignment, life)
+                        life = await self._send_entry(assignment, life)
                     case Wait(pause_s):
                         await self._drain.rest(pause_s)
                     case LookUp(pause_s):
@@ -147,11 +165,40 @@ class OrderFollower:
             async with alarm_after(self._unknown_alert_s, self._publisher, alert, metrics.UNKNOWN_OVERDUE):
                 yield
 
-    async def _send(self, assignment: Assignment, life: OrderLife) -> OrderLife:
+    async def _send_entry(self, assignment: Assignment, life: OrderLife) -> OrderLife:
+        """Send an entry if the control document lets it through; without the document nothing is sent.
+
+        The stamp is the earlier one of the permit and of the last proof that the intent is ours.
+        """
+        work = assignment.work
+        with self._flights.sending():
+            if life.requests:
+                await work.claim()
+            asked_s = self.monotonic()
+            try:
+                permit = await self._gate.ask(assignment.intent, after_ms=assignment.child.after_ms)
+            except BusError as error:
+                answer = NotPlaced(_GATE_RETRY_S, str(error))
+                await self._note(assignment, life, answer)
+                return order_life.postponed(life, answer, asked_s=asked_s)
+            if isinstance(permit, Refused):
+                get_logger().info("entry_barred", rule=permit.rule, detail=permit.detail)
+                return order_life.forbidden(life, permit)
+            at_ms = permit.stamp_ms if self._clock.is_event_time else min(permit.stamp_ms, work.owned_ms)
+            return await self._send(assignment, life, at_ms=at_ms, send_by_s=permit.send_by_s)
+
+    async def _send_reduction(self, assignment: Assignment, life: OrderLife) -> OrderLife:
+        """Send an order that shrinks a position: stamped with the last proof that the intent is ours."""
+        work = assignment.work
+        if life.requests:
+            await work.save_or_go_on(work.record)
+        at_ms = self._clock.stamp_ms(assignment.intent, assignment.child.after_ms)
+        return await self._send(assignment, life, at_ms=work.owned_ms if at_ms is None else at_ms, send_by_s=None)
+
+    async def _send(self, assignment: Assignment, life: OrderLife, *, at_ms: int, send_by_s: float | None) -> OrderLife:
         intent, child, work = assignment.intent, assignment.child, assignment.work
         if life.requests:
             metrics.RESENT.inc()
-            await work.claim()
         sent_s = self.monotonic()
         if not life.requests:
             metrics.INTENT_TO_REQUEST.labels(intent.leg.value).observe(sent_s - work.taken_s)
@@ -164,7 +211,8 @@ class OrderFollower:
                 order_link_id=child.order_link_id,
                 reduce_only=intent.leg.reduces,
                 closes_all=child.closes_all,
-                at_ms=self._clock.stamp_ms(intent, child.after_ms) if self._clock.is_event_time else work.owned_ms,
+                at_ms=at_ms,
+                send_by_s=send_by_s,
             )
         except ExchangeError as error:
             answer = answer_of(error)
@@ -205,7 +253,11 @@ class OrderFollower:
     async def _tell(self, assignment: Assignment, status: OrderStatus, reason: str = "") -> None:
         at_ms = self._clock.now_ms(assignment.intent, assignment.child.after_ms)
         outcome = in_progress(assignment.child, status, at_ms=at_ms, reason=reason)
-        await self._publisher.publish(order_event(assignment.intent, outcome, is_last=False))
+        event = order_event(assignment.intent, outcome, is_last=False)
+        if not assignment.intent.leg.reduces:
+            await self._publisher.publish(event)
+        elif not await self._publisher.try_to_publish(event):  # its end will be told; that it is under way need not
+            get_logger().warning("order_state_not_told", status=status.value)
 
 
 _ANSWERS: dict[type[Answer], str] = {

@@ -17,6 +17,7 @@ from decimal import Decimal
 
 from breakwater_bybit.model import OrderState
 from breakwater_core.events import OrderStatus
+from breakwater_core.verdicts import Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,13 @@ class TooLate:
 
 
 @dataclass(frozen=True, slots=True)
+class Barred:
+    """There is no such order, and a person has forbidden to send it."""
+
+    refused: Refused
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """The order may exist, and nothing could be learned of it for too long."""
 
@@ -135,7 +143,7 @@ class Lost:
 _OVERDUE_LOOK_UPS = 5
 """An acknowledged order shows up within fewer look-ups."""
 
-End = Ended | NeverPlaced | TooLate | Lost
+End = Ended | NeverPlaced | TooLate | Barred | Lost
 Step = Send | Wait | LookUp | End
 
 
@@ -148,6 +156,7 @@ class OrderLife:
         exists: The exchange took it.
         order: Its last known state.
         refusal: The exchange's last no.
+        barred: Our own no: it may not be sent any more, not even again.
         requests: How often it was sent, or may have been.
         must_look: Whether it must be looked up once more before it is sent again.
         look_ups: Look-ups in a row without news.
@@ -161,6 +170,7 @@ class OrderLife:
     exists: bool = False
     order: OrderState | None = None
     refusal: Refusal | None = None
+    barred: Refused | None = None
     requests: int = 0
     must_look: bool = False
     look_ups: int = 0
@@ -196,6 +206,7 @@ def next_step(life: OrderLife, *, now_s: float, may_send: bool, patience: Patien
         may_send: Whether the order may still be sent; an exit always may.
         patience: The pauses.
     """
+    may_send = may_send and life.barred is None
     if life.order is not None and life.order.is_final:
         return Ended(life.order)
     if _is_given_up(life, now_s, patience):
@@ -209,6 +220,8 @@ def next_step(life: OrderLife, *, now_s: float, may_send: bool, patience: Patien
             return LookUp(_pause(patience.look_ups_s, life.look_ups + life.failures))
     if life.refusal is not None:
         return NeverPlaced(life.refusal)
+    if life.barred is not None:
+        return Barred(life.barred)
     if not may_send:
         return TooLate()
     if now_s < life.send_from_s:
@@ -243,6 +256,11 @@ def answered(life: OrderLife, answer: Answer, *, sent_s: float) -> OrderLife:
             return replace(life, may_exist=True, look_ups=0, failures=0, last_sent_s=sent_s, unresolved_since_s=since_s)
 
 
+def postponed(life: OrderLife, answer: NotPlaced, *, asked_s: float) -> OrderLife:
+    """Return what is known when nothing was sent yet, and is not to be before the pause of `answer` is over."""
+    return replace(life, send_from_s=asked_s + answer.retry_after_s)
+
+
 def found(life: OrderLife, order: OrderState | None, *, quantity: Decimal, now_s: float) -> OrderLife:
     """Return what is known after a look-up that was answered.
 
@@ -257,6 +275,11 @@ def found(life: OrderLife, order: OrderState | None, *, quantity: Decimal, now_s
     if not order.is_final and order.filled_quantity >= quantity:
         order = replace(order, status=OrderStatus.FILLED)
     return replace(life, order=order, exists=True, look_ups=life.look_ups + 1, failures=0, unresolved_since_s=now_s)
+
+
+def forbidden(life: OrderLife, refused: Refused) -> OrderLife:
+    """Return what is known after a person's halt has come before the order was sent (again)."""
+    return replace(life, barred=refused, look_ups=0)
 
 
 def not_found_out(life: OrderLife) -> OrderLife:

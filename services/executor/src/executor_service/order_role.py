@@ -1,27 +1,37 @@
 """Wiring of the order role: a queue of intents per account and symbol, one handler behind them all."""
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from typing import Any
 
 from breakwater_bybit.client import BybitClient
 from breakwater_runtime.bus import Bus
+from breakwater_runtime.control import ControlStore, ControlWatch, watch_acknowledgements, watch_control
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.readers import LAST_PER_SUBJECT, read_stream
 from breakwater_runtime.service import Service
-from breakwater_runtime.subjects import CONTROL_BUCKET, INTENT_STREAM
+from breakwater_runtime.subjects import INTENT_STREAM
+from executor_service.acknowledger import Acknowledger
+from executor_service.bus_away import BusAway
 from executor_service.bus_publisher import BusPublisher
 from executor_service.bybit_account import BybitAccount
-from executor_service.control_state import CONTROL_KEY, ControlWatch
 from executor_service.day_open_store import DayOpenStore
 from executor_service.drain import Drain
 from executor_service.entry_check import EntryCheck, Obstacle, no_obstacle
+from executor_service.entry_flights import EntryFlights
+from executor_service.entry_gate import control_gate
 from executor_service.entry_run import EntryRun
 from executor_service.exit_schedule import ExitSchedule
 from executor_service.fitness import fitness_of
+from executor_service.flatten_book import FlattenBook
+from executor_service.flatten_run import FlattenTools
+from executor_service.flatten_watch import FlattenWatch
 from executor_service.intent_handler import IntentHandler
 from executor_service.intent_queues import IntentQueues
 from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
+from executor_service.position_places import PositionPlaces
 from executor_service.record_store import RecordStore
 from executor_service.reduction_run import ReductionRun
 from executor_service.settings import ExecutorSettings
@@ -51,6 +61,7 @@ def build_handler(
     bus: Bus,
     accounts: dict[str, BybitAccount],
     control: ControlWatch,
+    flights: EntryFlights,
     drain: Drain,
     *,
     obstacle: Obstacle = no_obstacle,
@@ -71,6 +82,8 @@ def build_handler(
         publisher=publisher,
         clock=clock,
         drain=drain,
+        gate=control_gate(ControlStore(bus), clock),
+        flights=flights,
         entry_patience=entry_patience,
         exit_patience=exit_patience,
         unknown_alert_s=settings.unknown_alert_s,
@@ -82,6 +95,8 @@ def build_handler(
         day_opens=DayOpenStore(bus, drain),
         clock=clock,
         drain=drain,
+        publisher=publisher,
+        places=PositionPlaces(bus),
         obstacle=obstacle,
     )
     return IntentHandler(
@@ -110,33 +125,55 @@ async def run_order_role(
     for name, account in accounts.items():
         if fitness.obstacle(name) is None:
             await account.load_instruments(symbols)
-    control = ControlWatch()
-    async with read_stream(
-        service.bus,
-        name="executor-control",
-        stream=f"KV_{CONTROL_BUCKET}",
-        filters=[f"$KV.{CONTROL_BUCKET}.{CONTROL_KEY}"],
-        start=LAST_PER_SUBJECT,
-        handle=control.handle,
+    bus, flights = service.bus, EntryFlights()
+    async with (
+        watch_control(bus, name="executor") as control,
+        watch_acknowledgements(bus, name="executor") as acknowledgements,
     ):
-        await _begin_control(service, control)
-        handler = build_handler(settings, service.bus, accounts, control, drain, obstacle=fitness.obstacle)
+        handler = build_handler(settings, bus, accounts, control, flights, drain, obstacle=fitness.obstacle)
+        flattens = FlattenWatch(
+            control,
+            acknowledgements,
+            flights,
+            accounts=accounts,
+            tools=FlattenTools(
+                run_id=bus.run_id,
+                instance=settings.instance,
+                handler=handler,
+                records=RecordStore(bus),
+                book=FlattenBook(bus),
+                publisher=BusPublisher(bus),
+                drain=drain,
+                session=settings.configuration().session.session(),
+                symbols=symbols,
+                deadline_s=settings.flatten_deadline_s,
+            ),
+            settle_s=_settle_s(settings),
+        )
+        acknowledger = Acknowledger(bus, control, flights, instance=settings.instance, accounts=tuple(accounts))
+        await acknowledger.begin()
         service.health.hold("exchange")
         async with fitness.watched():
-            await _consume(settings, service, handler, drain)
+            await _work(settings, service, handler, drain, [acknowledger.run, flattens.run, BusAway(bus).run])
 
 
-async def _begin_control(service: Service, control: ControlWatch) -> None:
-    """Know the control state before the first intent: a halt must not be missed while the reader starts."""
-    value = await service.bus.read(CONTROL_BUCKET, CONTROL_KEY)
-    if value is not None:
-        control.take(value)
+def _settle_s(settings: ExecutorSettings) -> float:
+    return _EVENT_SETTLE_S if settings.is_event_time else settings.settle_s
 
 
-async def _consume(settings: ExecutorSettings, service: Service, handler: IntentHandler, drain: Drain) -> None:
+async def _work(
+    settings: ExecutorSettings,
+    service: Service,
+    handler: IntentHandler,
+    drain: Drain,
+    watches: Sequence[Callable[[asyncio.Event], Coroutine[Any, Any, None]]],
+) -> None:
+    """Consume intents and keep the watches until the service stops, then let what is on its way come to its end."""
     portfolio = settings.configuration().portfolio
     try:
         async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as tasks:
+            for watch in watches:
+                tasks.create_task(watch(service.stop), name="watch")
             queues = IntentQueues(
                 service.bus, handler.receive, ack_wait_s=settings.ack_wait_s, tasks=tasks, stop=service.stop
             )

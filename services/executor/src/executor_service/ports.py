@@ -26,11 +26,15 @@ class TradingAccount(Protocol):
         reduce_only: bool,
         at_ms: int | None,
         closes_all: bool = False,
+        send_by_s: float | None = None,
     ) -> None:
         """Send a market order; returning means that the exchange took it.
 
         With `closes_all` it closes the whole position, whatever `quantity` says: the only order that may be smaller
         than the smallest one, or off its step.
+
+        Args:
+            send_by_s: After this time, monotonic seconds, it is not sent any more; None: no limit.
 
         Raises:
             ExchangeError: The class tells whether there can be an order.
@@ -82,6 +86,38 @@ class TradingAccount(Protocol):
         """
 
 
+class WholeAccount(Protocol):
+    """An account with everything that is open on it, whoever opened it."""
+
+    async def exchange_time_ms(self) -> int:
+        """Return the exchange's time, milliseconds since 1970-01-01T00:00Z.
+
+        Raises:
+            ExchangeError: If the exchange did not answer.
+        """
+
+    async def open_positions(self, *, at_ms: int | None, urgent: bool = False) -> list[PositionState]:
+        """Return the open positions of all symbols.
+
+        Raises:
+            ExchangeError: If the exchange did not answer.
+        """
+
+    async def open_orders(self, *, at_ms: int | None) -> list[OrderState]:
+        """Return the open orders of all symbols, conditional ones included.
+
+        Raises:
+            ExchangeError: If the exchange did not answer.
+        """
+
+    async def cancel_all_orders(self, *, at_ms: int | None) -> None:
+        """Cancel the open orders of all symbols.
+
+        Raises:
+            ExchangeError: If the exchange did not answer, or refuses.
+        """
+
+
 class Records(Protocol):
     """The durable records, by key; a revision proves that nobody else has written in the meantime."""
 
@@ -101,6 +137,9 @@ class Publisher(Protocol):
 
     async def publish(self, event: OrderEvent) -> None:
         """Publish an event; returns once it is stored."""
+
+    async def try_to_publish(self, event: OrderEvent) -> bool:
+        """Publish an event if the bus stores it now; False if it does not answer."""
 
     async def alert(self, alert: Alert) -> None:
         """Raise an alert."""

@@ -43,6 +43,8 @@ class RecordStore:
             TakenOver: If the record is of another revision.
             BusError: If the bus does not acknowledge; the record may be written or not.
         """
+        if not self._bus.client.is_connected:  # else the write would wait, and be sent whenever the bus is back
+            raise BusError(f"{INTENTS_BUCKET}/{key} could not be written (not connected)")
         try:
             return await (await self._bus.bucket(INTENTS_BUCKET)).update(key, record.encode(), last=revision)
         except nats.js.errors.KeyWrongLastSequenceError as error:

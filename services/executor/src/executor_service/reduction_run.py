@@ -102,11 +102,11 @@ class ReductionRun:
                 record = record.with_child(again)
             else:
                 if progress.told is not None:
-                    await work.tell(progress.told)
+                    await work.tell_or_go_on(progress.told)
                 record = record.with_new_child(
                     order.side, order.quantity, after_ms=after_ms, closes_all=order.closes_all
                 )
-            await work.save(record)
+            await work.save_or_go_on(record)
             progress.told = progress.refused = None
             child, life = record.child_in_state(ChildState.SENT), order_life.fresh()
 
@@ -138,9 +138,9 @@ class ReductionRun:
         at_ms = self._clock.now_ms(work.intent, progress.after_ms)
         told = progress.told
         if told is not None and told.status is OrderStatus.UNKNOWN:
-            await work.tell(told)
+            await work.tell_or_go_on(told)
             told = None
-        await work.close(proven_flat(told or self._flat(work, progress), at_ms=at_ms))
+        await work.close_when_possible(proven_flat(told or self._flat(work, progress), at_ms=at_ms))
 
     async def _pause(self, work: IntentWork, progress: _Progress) -> None:
         """Let the market move before the next try; between two orders of a replay that is time of the run."""

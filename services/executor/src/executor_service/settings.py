@@ -22,6 +22,17 @@ class Role(StrEnum):
     ACCOUNT = "account"
 
 
+class BudgetMode(StrEnum):
+    """How requests are held within the exchange's limits."""
+
+    SHARED = "shared"
+    """Together with all processes on the bus."""
+    PROCESS = "process"
+    """By this process alone, as if it were the only one."""
+    OFF = "off"
+    """Not at all."""
+
+
 class ExecutorSettings(ServiceSettings):
     """What the executor reads besides the common settings; times in seconds."""
 
@@ -41,8 +52,10 @@ class ExecutorSettings(ServiceSettings):
     """`wall`, or in a replay `event`: requests are stamped with the time of the event that caused them."""
     request_timeout_s: float = Field(default=5.0, gt=0, le=60)
     """Limit for connecting and for each pause of an answer; in event mode 15, as the exchange waits for data."""
-    request_budget: bool = True
-    """Whether requests are held within Bybit's limits; never in event mode."""
+    budget: BudgetMode | None = None
+    """How requests are held within Bybit's limits; absent: `shared`, in event mode `off`."""
+    address_limit: int = Field(default=600, ge=10, le=100_000)
+    """Requests of this machine's address within 5 seconds, all processes together; less where others use it too."""
     concurrency: int = Field(default=4, ge=1, le=64)
     """Entries begin only while fewer orders are in hand; orders that reduce a position never wait."""
     ack_wait_s: float = Field(default=10.0, ge=1, le=300)
@@ -59,6 +72,8 @@ class ExecutorSettings(ServiceSettings):
     """A position still open so long after its exit was due raises an alert; at most 2/3 of the exit lead."""
     exit_spread_s: float = Field(default=2.0, ge=0, le=60)
     """Wall clock: the exits of a day begin evenly over this time, at most over a quarter of the exit lead."""
+    flatten_deadline_s: float = Field(default=60.0, gt=0, le=3600)
+    """An account that is not proven flat so long after a flatten was ordered raises an alert."""
     max_clock_skew_ms: int = Field(default=1000, ge=10, le=5000)
     """Largest difference between this machine's clock and the exchange's, milliseconds."""
     egress_echo_url: str | None = Field(default=None, pattern="^https?://")
@@ -100,6 +115,11 @@ class ExecutorSettings(ServiceSettings):
     def is_event_time(self) -> bool:
         """Whether requests are stamped with event time."""
         return self.clock is ClockMode.EVENT
+
+    @property
+    def budget_mode(self) -> BudgetMode:
+        """How requests are held within the exchange's limits."""
+        return self.budget or (BudgetMode.OFF if self.is_event_time else BudgetMode.SHARED)
 
     def account_keys(self) -> tuple[AccountKey, ...]:
         """Return the accounts and their keys.

@@ -1,6 +1,7 @@
 """Both roles by the wall clock against a paper exchange in real time."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from breakwater_core.events import AccountSnapshot, Alert, Fill, Leg, OrderEvent
 from breakwater_runtime.bus import Bus
 from executor_service.venue_clock import ClockMode, wall_clock_ms
 from paper_exchange_service.engine.markets import Costs
+from paper_exchange_service.fault_rules import parse_rules
 from paper_exchange_service.playback import play_synthetic
 from paper_exchange_service.server import Options, PaperExchange
 from paper_exchange_service.settings import AccountSettings
@@ -130,3 +132,28 @@ async def test_an_account_that_must_not_be_traded_only_exits_until_it_is_mended(
             assert again.status is OrderStatus.FILLED
     assert [alert.name for alert in log.of(Alert)] == ["preflight_failed"]
     assert "cross margin" in log.of(Alert)[0].summary
+
+
+async def test_orders_that_the_exchange_refuses_as_too_many_are_sent_after_the_reset_and_none_is_lost(
+    roles: SimpleNamespace, exchange: PaperExchange, desk: Any, log: Any, kit: SimpleNamespace
+) -> None:
+    wall = {"clock": ClockMode.WALL, "snapshot_interval_s": 1.0}
+    day = roles.SESSION.day_of(wall_clock_ms())
+    async with roles.account(**wall), roles.order(**wall):
+        await log.until(lambda log: any(s.kind is SnapshotKind.DAY_OPEN for s in log.of(AccountSnapshot)))
+        rule = {"kind": "rate_limited", "probability": 1, "limit": 3, "path": "/v5/order/create"}
+        for leg in (Leg.ENTRY, Leg.EXIT):
+            exchange.faults.set_rules(parse_rules(json.dumps({"seed": 1, "rules": [rule]}), wall_clock_ms()))
+            price = exchange.engine.market("BTCUSDT").last_at(wall_clock_ms())
+            now_ms = wall_clock_ms()
+            changes = {"day": day, "trigger_time_ms": now_ms, "trigger_price": price, "target_price": price}
+            if leg is Leg.ENTRY:
+                changes["valid_until_ms"] = now_ms + 15_000
+            before = len(closing(log))
+            await desk.decide(kit.intent(leg, **changes))
+            await log.until(lambda log, before=before: len(closing(log)) == before + 1)
+            assert exchange.faults.injected["rate_limited"] >= 3 * len(closing(log))
+    assert [event.status for event in closing(log)] == [OrderStatus.FILLED, OrderStatus.FILLED]
+    account = exchange.engine.accounts["main"]
+    assert len(account.orders) == 2
+    assert account.position("BTCUSDT", 0).size == 0

@@ -10,9 +10,9 @@ import pytest
 
 from breakwater_bybit import errors
 from breakwater_core.config import RiskSettings
+from breakwater_core.control import Control
 from breakwater_core.errors import PermanentError
 from breakwater_core.events import Leg, OrderStatus
-from executor_service.control_state import ControlState
 from executor_service.drain import Draining
 from executor_service.order_life import Patience
 from executor_service.venue_clock import ClockMode, wall_clock_ms
@@ -88,7 +88,7 @@ async def test_drawdown_counts_from_the_peak_of_earlier_days(kit: SimpleNamespac
 
 async def test_a_halt_refuses_entries_and_lets_exits_through(kit: SimpleNamespace) -> None:
     world = kit.World()
-    world.control.state = ControlState(halted=True)
+    world.control.state = Control().halt()
     world.exchange.positions["BTCUSDT"] = Decimal(1)
     await world.deliver(kit.intent())
     assert only_closing(world).reason == "halted"
@@ -98,9 +98,9 @@ async def test_a_halt_refuses_entries_and_lets_exits_through(kit: SimpleNamespac
 
 async def test_an_entry_of_an_earlier_epoch_is_fenced_off(kit: SimpleNamespace) -> None:
     world = kit.World()
-    world.control.take(b'{"halted": false, "epoch": 2}')
+    world.control.state = Control().halt().halt().resume()
     await world.deliver(kit.intent(epoch=1))
-    assert only_closing(world).reason == "stale_epoch"
+    assert only_closing(world).reason == "fenced"
 
 
 async def test_a_control_state_that_cannot_be_read_halts_entries(kit: SimpleNamespace) -> None:
@@ -109,7 +109,7 @@ async def test_a_control_state_that_cannot_be_read_halts_entries(kit: SimpleName
     await world.deliver(kit.intent())
     assert only_closing(world).reason == "halted"
     world.control.take(b"")
-    assert world.control.state == ControlState()
+    assert world.control.state == Control()
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,11 @@ from breakwater_core.errors import TransientError
 from breakwater_core.events import Alert, Intent, Leg, OrderEvent, OrderStatus, Side
 from breakwater_core.market import Instrument
 from breakwater_core.session import Session
-from executor_service.control_state import ControlWatch
+from breakwater_runtime.control import ControlWatch
 from executor_service.drain import Drain
 from executor_service.entry_check import EntryCheck
+from executor_service.entry_flights import EntryFlights
+from executor_service.entry_gate import SEND_WITHIN_S, Permit
 from executor_service.entry_run import EntryRun
 from executor_service.exit_schedule import ExitSchedule
 from executor_service.intent_handler import IntentHandler
@@ -231,6 +233,8 @@ class Account:
 
     async def place_market_order(self, **request: Any) -> None:
         await self._body.step()  # decided, not sent
+        if request["send_by_s"] is not None and now_s() > request["send_by_s"]:
+            raise errors.NotSent("too late")
         venue = self._venue
         venue.requests[request["order_link_id"]] += 1
         fate = venue.fate()
@@ -298,8 +302,18 @@ class Bus:
         self._venue.events.append(event)
         await self._body.step()
 
+    async def try_to_publish(self, event: OrderEvent) -> bool:
+        await self.publish(event)
+        return True
+
     async def alert(self, alert: Alert) -> None:
         self._venue.alerts.append(alert)
+
+    async def ask(self, _intent: Intent, *, after_ms: int) -> Permit:
+        """Answer as the control document of a run that nobody halts."""
+        permit = Permit(max(wall_ms(), after_ms), now_s() + SEND_WITHIN_S)
+        await self._body.step()
+        return permit
 
 
 def process(venue: Venue, body: Body, kit: SimpleNamespace) -> IntentHandler:
@@ -310,13 +324,23 @@ def process(venue: Venue, body: Body, kit: SimpleNamespace) -> IntentHandler:
         publisher=bus,
         clock=clock,
         drain=drain,
+        gate=bus,
+        flights=EntryFlights(),
         entry_patience=PATIENCE,
         exit_patience=EXIT_PATIENCE,
         unknown_alert_s=10.0,
         schedule=schedule,
         monotonic=now_s,
     )
-    check = EntryCheck(risk=RiskSettings(), control=ControlWatch(), day_opens=DayOpens(kit), clock=clock, drain=drain)
+    check = EntryCheck(
+        risk=RiskSettings(),
+        control=ControlWatch(),
+        day_opens=DayOpens(kit),
+        clock=clock,
+        drain=drain,
+        publisher=bus,
+        places=NoPlaces(),
+    )
     return IntentHandler(
         accounts={"main": account},
         records=bus,
@@ -326,6 +350,16 @@ def process(venue: Venue, body: Body, kit: SimpleNamespace) -> IntentHandler:
         drain=drain,
         wall_ms=wall_ms,
     )
+
+
+class NoPlaces:
+    """Positions are not limited, so nobody takes a place."""
+
+    async def take(self, _intent: Intent, *, most: int, held: Any) -> int | None:
+        raise AssertionError("nothing limits positions")
+
+    async def give_back(self, _intent: Intent) -> None:
+        raise AssertionError("nothing limits positions")
 
 
 @dataclass
@@ -494,13 +528,14 @@ def _steps_of(plan: Plan, leg: Leg, kit: SimpleNamespace) -> int:
 _COUNTED: dict[tuple[tuple[Fate, ...], Leg], int] = {}
 
 
+@pytest.mark.parametrize("step", [3, 4], ids=["before_it_asked", "before_it_sent"])
 def test_a_process_that_stood_still_after_its_record_cannot_order_for_an_entry_that_was_closed_meanwhile(
-    kit: SimpleNamespace,
+    kit: SimpleNamespace, step: int
 ) -> None:
-    frozen_before_sending = Mishap(delivery=1, step=3, stall_s=300.0)
+    frozen_before_sending = Mishap(delivery=1, step=step, stall_s=300.0)
     venue = entry(Plan(mishaps=(frozen_before_sending,), outages=((0.5, 60.0),), remembers_s=-1.0), kit)
     assert venue.closing[0].status is OrderStatus.EXPIRED
-    assert venue.requests.total() == 1  # sent when it woke up, and refused for its stamp
+    assert venue.requests.total() == 0  # when it wakes up its permit has run out
     assert not venue.filled
 
 

@@ -27,6 +27,21 @@ async def test_exits_never_wait_and_entries_go_in_their_order() -> None:
     assert served == ["exit-1", "exit-2", "entry-1", "entry-2"]
 
 
+async def test_accounts_take_turns_and_a_burst_of_one_keeps_no_other_waiting() -> None:
+    slots = PrioritySlots(1)
+    served: list[str] = []
+
+    async def work(account: str) -> None:
+        async with slots.hold(urgent=False, account=account):
+            served.append(account)
+
+    async with slots.hold(urgent=False, account="greedy"):
+        waiting = [asyncio.create_task(work(account)) for account in ["greedy"] * 4 + ["modest", "late", "modest"]]
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    assert served == ["greedy", "modest", "late", "greedy", "modest", "greedy", "greedy"]
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     size=st.integers(1, 3),

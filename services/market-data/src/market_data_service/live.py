@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+from breakwater_budget.shared import shared_budget
 from breakwater_bybit.client import BybitClient
 from breakwater_bybit.decoding import decode_trade_frame
 from breakwater_bybit.errors import ExchangeError
@@ -35,7 +36,7 @@ from market_data_service.live_bars import LiveBars
 from market_data_service.live_publisher import LivePublisher
 from market_data_service.metrics import CLOCK_OFFSET, DROPPED, RECONNECTS, STALENESS, TICK_LAG, TRADES
 from market_data_service.published import last_event
-from market_data_service.settings import MarketDataSettings
+from market_data_service.settings import BudgetMode, MarketDataSettings
 from market_data_service.symbol_feed import Gap, SymbolFeed
 from market_data_service.venue_clock import VenueClock
 
@@ -58,7 +59,18 @@ async def run_live(service: Service, settings: MarketDataSettings, config: Break
     if not config.portfolio.symbols:
         raise InvalidInputError("portfolio.symbols is empty; a live feed must be told which symbols to follow")
     async with AsyncExitStack() as resources:
-        client = await resources.enter_async_context(BybitClient(settings.exchange_url))
+        budget = None
+        if settings.budget is BudgetMode.SHARED:
+            budget = await resources.enter_async_context(
+                shared_budget(
+                    service.bus,
+                    service=service.name,
+                    instance=f"{service.name}-{settings.instance}",
+                    exchange_url=settings.exchange_url,
+                    address_limit=settings.address_limit,
+                )
+            )
+        client = await resources.enter_async_context(BybitClient(settings.exchange_url, budget=budget))
         recording = None
         if settings.record_directory is not None:
             from market_data_service.live_recording import record_live  # loads pyarrow

@@ -26,6 +26,15 @@ class Mode(StrEnum):
     REPLAY = "replay"
 
 
+class BudgetMode(StrEnum):
+    """How requests are held within the exchange's limit of the address."""
+
+    SHARED = "shared"
+    """Together with all processes on the bus."""
+    OFF = "off"
+    """Not at all."""
+
+
 def _speed(value: object) -> object:
     """Read `max` as no limit."""
     return None if isinstance(value, str) and value.strip().lower() == "max" else value
@@ -61,6 +70,10 @@ class MarketDataSettings(ServiceSettings):
     """Live: base address of the exchange's REST interface."""
     public_stream_url: str = Field(default="wss://stream.bybit.com", pattern=r"^wss?://")
     """Live: base address of the exchange's public stream."""
+    budget: BudgetMode = BudgetMode.SHARED
+    """Live: whether requests share the budget of all processes on the bus: one address has one limit."""
+    address_limit: int = Field(default=600, ge=10, le=100_000)
+    """Live: requests of this machine's address within 5 seconds, as the executors have it."""
     clock_interval_s: float = Field(default=0.25, ge=0.01, le=60)
     """Live: seconds between clock messages."""
     clock_sync_interval_s: float = Field(default=30.0, ge=0.1, le=3600)

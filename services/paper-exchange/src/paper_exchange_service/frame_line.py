@@ -49,12 +49,11 @@ class FrameLine:
 
     def _queue(self, frames: list[Frame], delay_s: float) -> None:
         due_s = asyncio.get_running_loop().time() + delay_s
-        if self._waiting:
-            due_s = max(due_s, self._waiting[-1][0])
         self._waiting.extend((due_s, frame) for frame in frames)
         self._pump()
 
     def _pump(self) -> None:
+        """Send what is due from the head of the line on; a frame that is not due yet holds up the rest."""
         loop = asyncio.get_running_loop()
         while self._waiting and self._waiting[0][0] <= loop.time():
             self._send(self._waiting.popleft()[1])

@@ -1,11 +1,9 @@
-"""One live day beside its backtest: what is handed to the process that computes it, and what that hands back.
+"""One live day beside its backtest, computed.
 
-Plain values in and out, so that both may cross a process boundary as JSON. Money is quote currency, times milliseconds
-since 1970-01-01T00:00Z.
+It reads recordings and so loads pyarrow: for the process that compares a day, not for the reporter's.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -18,40 +16,12 @@ from breakwater_core.report import Report
 from breakwater_recordings.day_recording import open_day
 from breakwater_recordings.recording import Recording
 from breakwater_research.parity import Tolerance, compare
+from reporter_service.parity_job import ParityJob
 
 DayBacktest = Callable[[Recording, BreakwaterConfig, date], Report]
 """Returns the report of a backtest of one day of a recording."""
 
 _LARGEST_EQUITY = Decimal("1e12")
-
-
-@dataclass(frozen=True, slots=True)
-class ParityJob:
-    """A day of an account to be compared.
-
-    Attributes:
-        directory: Folder that market-data records to.
-        account: The account.
-        day: The session's day, ISO 8601.
-        equity: The account's equity at the day's open, decimal text.
-        config: The run's configuration as plain values.
-        actual: What the account did on the day, in the shape of a report.
-        tolerance_bps: What is not listed, basis points, decimal text.
-        tolerance_ms: Executions may be so far apart.
-    """
-
-    directory: str
-    account: str
-    day: str
-    equity: str
-    config: dict[str, Any]
-    actual: Report
-    tolerance_bps: str
-    tolerance_ms: int
-
-    def as_values(self) -> dict[str, Any]:
-        """Return the job as plain values."""
-        return asdict(self)
 
 
 def compare_day(job: ParityJob, backtest: DayBacktest) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from breakwater_runtime.logs import get_logger
 from reporter_service import metrics
 from reporter_service.database import Database
 from reporter_service.group_writer import GroupWriter
-from reporter_service.parity_day import ParityJob
+from reporter_service.parity_job import ParityJob
 from reporter_service.parity_store import (
     ClosedDay,
     actual_report,
@@ -123,7 +123,7 @@ class ParityReports:
             get_logger().error("parity_failed", account=closed.account, day=closed.day.isoformat(), reason=str(error))
             return {"reason": str(error)} if count >= ATTEMPTS else None
         except (PermanentError, InvariantError) as error:
-            return {"reason": f"the day's own report cannot be made: {error}"}
+            return {"reason": str(error)}
         waited_s = (self._wall_ms() - closed.recorded_ms) / 1000
         if "reason" in found and waited_s < settings.parity_wait_s:
             return None  # a recorder finishes a day's files some minutes after the day

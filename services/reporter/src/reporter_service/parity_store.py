@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.decimals import from_text
+from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import DailyPerformance, DayDifference, DayParity, SnapshotKind
 from breakwater_core.performance import PerformanceSeries
 from breakwater_core.report import Report, build_report
@@ -63,11 +64,20 @@ def actual_report(session: Session, run_id: str, closed: ClosedDay) -> tuple[Rep
 
     The day's row is that of a series which begins with the day, and deposits are taken out of its equity: a backtest
     of the day knows nothing of either.
+
+    Raises:
+        InvalidInputError: If decisions of the day were made under another configuration than the run has now.
     """
     run = find_run(session, run_id)
     hours = BreakwaterConfig.parse(run.config).session.session()
     start_ms, end_ms = hours.day_start_ms(closed.day), hours.day_end_ms(closed.day)
     account = closed.account
+    outcomes = outcomes_of(session, run_id, Selection(account=account, day=closed.day))
+    others = sorted({event.strategy_version for event in outcomes} - {run.strategy_version})
+    if others:
+        raise InvalidInputError(
+            f"decided under configuration {', '.join(others)}, the run's is {run.strategy_version} now"
+        )
     links = select(OrderRow.order_link_id).where(
         OrderRow.run_id == run_id, OrderRow.account == account, OrderRow.day == closed.day
     )
@@ -88,7 +98,7 @@ def actual_report(session: Session, run_id: str, closed: ClosedDay) -> tuple[Rep
     report = build_report(
         run_id=run_id,
         config=run.config,
-        outcomes=outcomes_of(session, run_id, Selection(account=account, day=closed.day)),
+        outcomes=outcomes,
         fills=[conversions.fill_of(fill) for fill in fills],
         days=days,
         trades=0,

@@ -13,7 +13,8 @@ from breakwater_core.config import BreakwaterConfig
 from breakwater_core.report import Report
 from breakwater_recordings.recording import Recording
 from breakwater_research.tick_backtest import run_tick_backtest
-from reporter_service.parity_day import ParityJob, compare_day
+from reporter_service.parity_day import compare_day
+from reporter_service.parity_job import ParityJob
 
 _LOWEST_PRIORITY = 19
 

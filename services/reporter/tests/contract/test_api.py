@@ -168,7 +168,9 @@ async def test_nothing_can_be_written(client: httpx.AsyncClient) -> None:
 
 async def test_openapi_describes_every_path_with_its_faults(tmp_path: Path) -> None:
     described = api_application(Database(f"sqlite:///{tmp_path}/never-opened.db")).openapi()
-    pages = {f"/runs/{{run_id}}/{name}" for name in ("orders", "fills", "positions", "performance", "refused")}
+    pages = {
+        f"/runs/{{run_id}}/{name}" for name in ("orders", "fills", "positions", "performance", "parity", "refused")
+    }
     assert set(described["paths"]) == {"/runs", "/runs/{run_id}", "/runs/{run_id}/report", *pages}
     for path in pages:
         assert {"200", "404", "503"} <= set(described["paths"][path]["get"]["responses"])

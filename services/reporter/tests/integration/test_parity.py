@@ -2,6 +2,8 @@
 
 import asyncio
 import copy
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,9 +22,10 @@ from breakwater_runtime.health import Health
 from reporter_service.api import reporter_application
 from reporter_service.database import Database
 from reporter_service.group_writer import open_writer
-from reporter_service.parity_day import ParityJob
+from reporter_service.parity_job import ParityJob
 from reporter_service.parity_reports import ATTEMPTS, ComparisonFailed, ParityReports, compare_in_process
 from reporter_service.settings import ReporterSettings
+from reporter_service.tables import RunRow
 
 RUN = "replay-1"
 FIRST_DAY = date(2023, 7, 4)
@@ -162,6 +165,16 @@ async def test_a_day_that_is_not_recorded_is_told_as_such_and_never_passed_over(
     assert {row["reason"] for row in await rows_of(told)} == {"gap in BTCUSDT"}
 
 
+async def test_a_day_that_was_traded_under_another_configuration_is_not_compared_with_todays(told: Database) -> None:
+    with told.writing() as session:
+        session.get_one(RunRow, RUN).strategy_version = "newer"
+    bus = Bus()
+    async with reports_over(told, bus, backtest_is_equal) as reports:
+        await reports.turn()
+    assert len(bus.taken) == 6
+    assert all("the run's is newer now" in row.reason for row in bus.taken)
+
+
 async def test_a_recording_that_is_not_finished_is_waited_for(told: Database) -> None:
     answers: list[dict[str, Any]] = [{"reason": "gap in BTCUSDT"}] * 2
 
@@ -214,6 +227,13 @@ async def test_a_comparison_that_fails_again_and_again_ends_as_not_comparable(to
             await reports.turn()
     assert len(bus.taken) == 6
     assert "exit code 9" in bus.taken[0].reason
+
+
+def test_the_reporter_itself_loads_no_reader_of_recordings() -> None:
+    program = (
+        "import sys, reporter_service.main; sys.exit(any(m in sys.modules for m in ('pyarrow', 'pandas', 'numba')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 async def test_a_process_that_ends_without_a_result_is_a_failed_comparison() -> None:

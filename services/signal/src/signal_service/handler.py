@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import PermanentError
-from breakwater_core.events import Intent, OrderEvent
+from breakwater_core.events import Intent, Leg, OrderEvent
 from breakwater_core.intents import IntentFactory, Outcome, OutcomeBook, key_of_decision
 from breakwater_core.market import LIVE_RUN_ID, Clock, ClockKind, DailyBar, TradeBatch
 from breakwater_core.portfolio import Decision, PortfolioStrategy
 from breakwater_runtime import subjects
 from breakwater_runtime.bus import Bus, BusError
+from breakwater_runtime.control import ControlWatch
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.readers import After, Delivery
 from signal_service.checkpoint import Checkpoint
@@ -65,14 +66,25 @@ class SignalHandler:
     """Feeds the strategy and publishes what it decides."""
 
     def __init__(
-        self, bus: Bus, config: BreakwaterConfig, *, instance: str, tasks: asyncio.TaskGroup, put_aside: PutAside
+        self,
+        bus: Bus,
+        config: BreakwaterConfig,
+        *,
+        instance: str,
+        tasks: asyncio.TaskGroup,
+        put_aside: PutAside,
+        control: ControlWatch | None = None,
     ) -> None:
-        """Decide for the configuration's symbols; live publishes run as tasks of the group."""
+        """Decide for the configuration's symbols; live publishes run as tasks of the group.
+
+        Intents carry the epoch that `control` has seen when they are decided; None: the initial one.
+        """
         self._bus = bus
         self._config = config
         self._session = config.session.session()
         self._instance = instance
         self._tasks = tasks
+        self._control = control or ControlWatch()
         self._put_aside = put_aside
         self._publishing: set[asyncio.Task[None]] = set()
         self._progress = Progress(bus)
@@ -100,7 +112,12 @@ class SignalHandler:
     # -- order events ----------------------------------------------------------------------------------------------
 
     def order_event(self, event: OrderEvent) -> None:
-        """Take an order event; live, an outcome reaches the strategy at once, also one from before a restart."""
+        """Take an order event; live, an outcome reaches the strategy at once, also one from before a restart.
+
+        A person's flatten is not the strategy's: what it holds is exited as decided, and the exit finds it flat.
+        """
+        if event.leg is Leg.FLATTEN:
+            return
         outcome = self._book.add(event)
         if outcome is None:
             return
@@ -205,7 +222,8 @@ class SignalHandler:
             self._apply(await self._outcome_of(decision))
 
     def _intents_of(self, decisions: tuple[Decision, ...]) -> list[Intent]:
-        return [intent for decision in decisions for intent in self._factory.intents(decision)]
+        epoch = self._control.state.epoch
+        return [intent for decision in decisions for intent in self._factory.intents(decision, epoch)]
 
     async def _outcome_of(self, decision: Decision) -> Outcome:
         while (outcome := self._book.outcome(key_of_decision(decision))) is None:

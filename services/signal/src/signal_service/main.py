@@ -10,6 +10,7 @@ from breakwater_core.config import BreakwaterConfig
 from breakwater_core.market import LIVE_RUN_ID, Clock
 from breakwater_runtime import codec, subjects
 from breakwater_runtime.bus import Bus, BusError
+from breakwater_runtime.control import watch_control
 from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.pulling import dead_letter_alert
@@ -96,10 +97,16 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
     if not config.portfolio.symbols:
         raise SettingsError("portfolio.symbols is empty; name the symbols to trade in the configuration")
     live = settings.run_id == LIVE_RUN_ID
-    async with open_service(SERVICE, settings, stop, "market_data") as service, asyncio.TaskGroup() as tasks:
+    async with (
+        open_service(SERVICE, settings, stop, "market_data") as service,
+        watch_control(service.bus, name=SERVICE) as control,
+        asyncio.TaskGroup() as tasks,
+    ):
         bus = service.bus
         inbox = Inbox(service, tasks, settings.queue_limit)
-        handler = SignalHandler(bus, config, instance=settings.instance, tasks=tasks, put_aside=inbox.put_aside)
+        handler = SignalHandler(
+            bus, config, instance=settings.instance, tasks=tasks, put_aside=inbox.put_aside, control=control
+        )
         orders_from = await _day_start(bus, config) if live else 1
         market_from = await _resume(bus, settings, config, handler) or orders_from
         async with (

@@ -19,6 +19,7 @@ from breakwater_core.market import BarState, Clock, ClockKind, DailyBar, TradeBa
 from breakwater_runtime import codec, subjects
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.config_file import write_config
+from breakwater_runtime.control import ControlStore
 from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.readers import Delivery, read_stream, wait_for_value
 from signal_service.main import run
@@ -172,6 +173,31 @@ async def test_the_next_intent_waits_until_the_one_before_is_closed(bus: Bus, se
             await asyncio.sleep(0.01)
         await bus.client.flush()
         assert found(seen) == EXPECTED[:1]
+        await bus.publish(closing(seen[0]))
+        await window_done(bus, 2)
+    assert found(seen) == EXPECTED
+
+
+async def test_intents_carry_the_epoch_of_a_halt_from_before_the_start(bus: Bus, settings: SignalSettings) -> None:
+    await ControlStore(bus).change(lambda control: control.halt().halt())
+    async with executor(bus) as seen, signal_running(settings):
+        await play(bus)
+        await window_done(bus, 2)
+    assert [intent.epoch for intent in seen] == [2] * len(EXPECTED)
+
+
+async def test_a_flatten_by_a_person_does_not_end_what_the_strategy_has_to_exit(
+    bus: Bus, settings: SignalSettings
+) -> None:
+    def flattened(intent: Intent) -> OrderEvent:
+        by_hand = replace(intent, leg=Leg.FLATTEN, intent_id=intent.intent_id.replace("/entry/", "/flatten/"))
+        return closing(by_hand)
+
+    async with executor(bus, answer_after=1) as seen, signal_running(settings):
+        await play(bus)
+        while not seen:
+            await asyncio.sleep(0.01)
+        await bus.publish(flattened(seen[0]))
         await bus.publish(closing(seen[0]))
         await window_done(bus, 2)
     assert found(seen) == EXPECTED

@@ -1,7 +1,7 @@
 """The `breakwater` command: what each subcommand takes and prints; the work is done in the modules beside it.
 
 Exit codes: 0 done, 1 failed, 2 bad input or settings, 3 something needed is absent (NATS, database, exchange, port),
-130 interrupted.
+4 ordered but not confirmed in time (`halt`, `flatten`), 130 interrupted.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,9 @@ from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.errors import exit_code_of, explain
 from breakwater_runtime.logs import configure_logs
 from breakwater_runtime.service import first_cause
+
+if TYPE_CHECKING:
+    from breakwater_cli.control import Answer
 
 INTERRUPTED = 130
 
@@ -419,3 +422,96 @@ def doctor(
     _print([finding.as_values() for finding in findings], as_json=as_json, text=table(findings))
     if any(not finding.passed for finding in findings):
         raise typer.Exit(1)
+
+
+NatsOption = Annotated[
+    str, typer.Option(envvar="BREAKWATER_NATS_URL", help="Where NATS listens; nothing else is needed.")
+]
+UserOption = Annotated[str | None, typer.Option(envvar="BREAKWATER_NATS_USER", help="NATS user.")]
+PasswordOption = Annotated[str | None, typer.Option(envvar="BREAKWATER_NATS_PASSWORD", help="Its password.")]
+AccountOption = Annotated[str | None, typer.Option(help="Only this account; default: all.")]
+ReasonOption = Annotated[str, typer.Option(help="Why; shown with each refused entry.")]
+DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
+
+
+@app.command()
+def halt(
+    account: AccountOption = None,
+    reason: ReasonOption = "",
+    wait: Annotated[float, typer.Option(min=0, max=600, help="Seconds to wait for the executors.")] = 10.0,
+    nats: NatsOption = DEFAULT_NATS_URL,
+    nats_user: UserOption = None,
+    nats_password: PasswordOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop entries, at once and for good until `resume`: no entry decided before is executed afterwards. Exits go on.
+
+    Exit code 4: halted, but an executor has not acknowledged it in time.
+    """
+    from breakwater_cli import control
+
+    address = control.BusAddress(nats, nats_user, nats_password)
+    _end_with(run_async(lambda: control.halt(address, account, reason=reason, wait_s=wait)), as_json=as_json)
+
+
+@app.command()
+def resume(
+    account: AccountOption = None,
+    give_up_flatten: Annotated[
+        bool, typer.Option("--give-up-flatten", help="Also while a flatten is not proven.")
+    ] = False,
+    nats: NatsOption = DEFAULT_NATS_URL,
+    nats_user: UserOption = None,
+    nats_password: PasswordOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let entries through again. What was decided before and during the halt is not caught up."""
+    from breakwater_cli import control
+
+    address = control.BusAddress(nats, nats_user, nats_password)
+    answer = run_async(lambda: control.resume(address, account, gives_up_flatten=give_up_flatten))
+    _end_with(answer, as_json=as_json)
+
+
+@app.command()
+def flatten(
+    account: AccountOption = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    reason: ReasonOption = "",
+    wait: Annotated[float, typer.Option(min=0, max=3600, help="Seconds to wait for the proof.")] = 90.0,
+    nats: NatsOption = DEFAULT_NATS_URL,
+    nats_user: UserOption = None,
+    nats_password: PasswordOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Halt, cancel all open orders and close all positions of USDT perpetuals, whoever opened them; print the proof.
+
+    Exit code 4: ordered, but not proven in time; the executors go on.
+    """
+    from breakwater_cli import control
+
+    subject = "every account" if account is None else f"account {account}"
+    if not yes and not control.confirm(f"Close every position and order of {subject}?"):
+        raise typer.Exit(1)
+    address = control.BusAddress(nats, nats_user, nats_password)
+    _end_with(run_async(lambda: control.flatten(address, account, reason=reason, wait_s=wait)), as_json=as_json)
+
+
+@app.command()
+def status(
+    nats: NatsOption = DEFAULT_NATS_URL,
+    nats_user: UserOption = None,
+    nats_password: PasswordOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print whether entries are let through, and which executor has acknowledged it."""
+    from breakwater_cli import control
+
+    address = control.BusAddress(nats, nats_user, nats_password)
+    _end_with(run_async(lambda: control.status(address)), as_json=as_json)
+
+
+def _end_with(answer: "Answer", *, as_json: bool) -> None:
+    _print(answer.values, as_json=as_json, text="\n".join(answer.lines))
+    if answer.exit_code:
+        raise typer.Exit(answer.exit_code)

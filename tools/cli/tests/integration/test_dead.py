@@ -17,7 +17,6 @@ from breakwater_runtime import codec
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.consumers import ConsumerSpecification, PullConsumer, Received
 from breakwater_runtime.dead_letters import list_letters
-from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.readers import read_stream
 
 RUNNER = CliRunner()
@@ -158,9 +157,3 @@ async def test_what_is_asked_for_wrongly_is_said(bus: Bus, command: Any) -> None
         await command("show", "9")
     with pytest.raises(InvalidInputError, match="or give --all"):
         await command("drop")
-
-
-def test_an_absent_server_is_named(nats_server: NatsProcess) -> None:
-    nats_server.stop()
-    with pytest.raises(DependencyError, match="NATS is not reachable"):
-        RUNNER.invoke(app, ["dead", "list", "--nats", nats_server.url], catch_exceptions=False)

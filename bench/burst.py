@@ -1,0 +1,64 @@
+"""A burst of 400 entries on 20 accounts over 4 executors behind one address: how much of its limit is used."""
+
+from bench.burst_run import ENTRY_SHARE, Burst, run_burst
+from bench.effort import Effort
+from bench.figures import Figure, Section, Target, percentile
+
+_ADDRESS_LIMIT = 300
+
+
+async def measure(effort: Effort) -> Section:
+    """Measure bursts, each on a system of its own."""
+    entries = effort.pick(400, 80)
+    bursts: list[Burst] = []
+    for number in range(effort.repetitions):
+        effort.tell(f"burst {number + 1} of {effort.repetitions}")
+        bursts.append(await run_burst(effort.scratch("burst"), entries=entries, exits=20, address_limit=_ADDRESS_LIMIT))
+    notes = (
+        f"{entries} entries on 20 accounts and 4 executors; 20 exits are put on the bus when half of these are done.",
+        f"The address may send {_ADDRESS_LIMIT} requests in 5 s (Bybit: 600), which two cores can reach;",
+        f"accounts have Bybit's limits. Entries may use {ENTRY_SHARE:.0%} of a limit, exits all of it.",
+        "Rates and refusals are counted by the paper exchange, which enforces the limits.",
+    )
+    return Section("a burst behind one address", tuple(_figures(bursts)), notes)
+
+
+def _figures(bursts: list[Burst]) -> list[Figure]:
+    allowed = ENTRY_SHARE * _ADDRESS_LIMIT
+    none = Target(0, 0, at_most=True)
+    return [
+        Figure("refused with 10006 or 403", "requests", tuple(float(burst.breaches) for burst in bursts), none),
+        Figure("orders beyond one an intent", "orders", tuple(float(burst.duplicates) for burst in bursts), none),
+        Figure(
+            "most requests within 5 s, of those allowed to entries",
+            "%",
+            tuple(100 * burst.most_in_a_window / allowed for burst in bursts),
+            Target(90, 98),
+        ),
+        Figure(
+            "mean over the burst, of those allowed to entries",
+            "%",
+            tuple(100 * burst.mean_in_a_window / allowed for burst in bursts),
+            Target(90, 98),
+        ),
+        Figure(
+            "most requests within 5 s, of the whole limit",
+            "%",
+            tuple(100 * burst.most_in_a_window / _ADDRESS_LIMIT for burst in bursts),
+        ),
+        Figure(
+            "entries taken while exits were on their way",
+            "entries",
+            tuple(float(burst.entries_before_the_last_exit) for burst in bursts),
+        ),
+        Figure(
+            "entries still to come after the last exit",
+            "entries",
+            tuple(float(burst.entries_after_the_last_exit) for burst in bursts),
+        ),
+        Figure(
+            "exit put on the bus until taken, median",
+            "s",
+            tuple(percentile([t - burst.exits_published_ms for t in burst.exits_ms], 0.5) / 1000 for burst in bursts),
+        ),
+    ]
