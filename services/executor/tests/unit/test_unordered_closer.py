@@ -50,7 +50,9 @@ class World:
         return 1
 
     async def instrument(self, _symbol: str) -> SimpleNamespace:
-        return SimpleNamespace(max_market_quantity=LARGEST)
+        return SimpleNamespace(
+            max_market_quantity=LARGEST, min_quantity=Decimal("0.001"), quantity_step=Decimal("0.001")
+        )
 
     async def find_order(self, *, order_link_id: str, **_: Any) -> SimpleNamespace | None:
         if order_link_id not in self.orders or self.now_ms < self.orders[order_link_id][2]:
