@@ -106,6 +106,19 @@ async def test_a_reduce_only_order_never_turns_a_position_around(account: Any, k
     assert (order.is_final, order.filled_quantity) == (True, Decimal(1))
 
 
+async def test_an_order_that_closes_all_closes_what_no_ordinary_order_could(account: Any, kit: SimpleNamespace) -> None:
+    await place(account, kit, "bw-1")
+    dust = Decimal("0.00001")
+    await place(account, kit, "bw-2", side=Side.SELL, quantity=dust, reduce_only=True, closes_all=True)
+    assert await account.position_size(symbol="BTCUSDT", at_ms=kit.TRIGGER_MS) == 0
+    assert (await find(account, kit, "bw-2")).filled_quantity == 1
+
+
+async def test_rules_are_read_anew_when_asked_for(account: Any) -> None:
+    first = await account.instrument("BTCUSDT")
+    assert await account.instrument("BTCUSDT", is_fresh=True) == first
+
+
 async def test_equity_and_deposits_are_stated(account: Any, kit: SimpleNamespace) -> None:
     assert await account.equity(at_ms=kit.TRIGGER_MS) == Decimal(100_000)
     deposits = await account.net_deposits(start_ms=kit.TRIGGER_MS - 1000, end_ms=kit.TRIGGER_MS, at_ms=kit.TRIGGER_MS)

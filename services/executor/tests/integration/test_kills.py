@@ -208,6 +208,8 @@ async def test_one_intent_published_a_hundred_times_to_eight_executors_that_are_
     kills = 0
     async with roles.account(), executors(8) as processes:
         await desk.open_day(roles.DAY, 0)
+        for point in ("order.0.under-way", "order.0.looked-up", "publish-closing.0.after"):  # these die for certain
+            processes.kill_at(f"{SYMBOLS[0]}.entry.{point}")
         faults.of_request = _slow_orders(roles, faults)
         for number in range(100):  # under other message ids, as after the bus's duplicate window
             await bus.publish_encoded(codec.Encoded(message.subject, f"repeat-{number}", message.payload))
@@ -220,7 +222,8 @@ async def test_one_intent_published_a_hundred_times_to_eight_executors_that_are_
                         processes.kill_one(choice)
                         kills += 1
                 await asyncio.sleep(0.02)
-    assert kills == 16
+        assert processes.not_reached() == []
+    assert kills >= 4
     books = exchange.engine.accounts["main"]
     assert [order.link_id for order in books.orders.values()] == [order_link_id(intent.intent_id, 0)]
     assert books.position(SYMBOLS[0], 0).size == Decimal("0.02")
