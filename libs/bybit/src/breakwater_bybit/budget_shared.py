@@ -42,6 +42,8 @@ FALLBACK_SHARE = (1 - SHARES[Priority.ENTRY]) / 8
 _PROBE_S = 0.25
 _LOOK_MS = 250
 _TRIES = 8
+_APART_MS = ACCOUNT_WINDOW_MS + 100
+"""Without the bus an exit waits until what the processes shared before has left the accounts' windows."""
 _HICCUP_MS = 1_000
 """A store answers or fails sooner: what takes longer was this process not running."""
 _RETRY_S = 0.002
@@ -142,6 +144,7 @@ class SharedBudget:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
         self._is_away = False
+        self._away_since_ms = 0
         self._is_closed = False
 
     async def close(self) -> None:
@@ -173,6 +176,8 @@ class SharedBudget:
         self._observer.granted(priority, waited_s=time.monotonic() - began_s, is_shared=slots is not None)
         if slots is None:
             async with self._fallback.take(endpoint, uid, priority) as lease:
+                for key in self._keys(endpoint, uid):  # for the others to count, once the bus is back
+                    self._windows[key].view.note_foreign(1, self._clock())
                 yield _OwnShareLease(self, lease)
             return
         yield _SharedLease(self, endpoint, slots, self._clock())
@@ -267,7 +272,7 @@ class SharedBudget:
         for waiter in list(self._line):
             if waiter.granted.done():
                 continue
-            if self._is_away and waiter.priority is Priority.EXIT:
+            if self._is_on_its_own(waiter, now_ms):
                 self._let_go(waiter, None)
             elif all(self._windows[key].view.free(waiter.priority, now_ms) > promised[key] for key in waiter.keys):
                 self._let_go(waiter, self._slots(waiter, now_ms))
@@ -283,6 +288,10 @@ class SharedBudget:
             tells = shared.view.must_tell_turn(now_ms) if waits else shared.view.has_turn(now_ms)
             if (shared.wanted or tells) and not self._is_away:
                 self._ask(shared)
+
+    def _is_on_its_own(self, waiter: Waiter, now_ms: int) -> bool:
+        """Whether the bus is away and the request must not wait for it."""
+        return self._is_away and waiter.priority is Priority.EXIT and now_ms - self._away_since_ms >= _APART_MS
 
     def _want(self, waiter: Waiter, promised: Counter[str], now_ms: int) -> int:
         """Note what a waiter needs, if it can be had everywhere; return when to look again, milliseconds from now.
@@ -399,7 +408,7 @@ class SharedBudget:
         try:
             await self._read(self._address)
         except TransientError:
-            self._wake_in(_PROBE_S)
+            self._serve()  # exits whose pause is over; looks again in a while
             return
         self._set_away(is_away=False)
         for shared in self._windows.values():
@@ -411,6 +420,7 @@ class SharedBudget:
         if is_away is self._is_away:
             return
         self._is_away = is_away
+        self._away_since_ms = self._clock()
         self._observer.connected(is_connected=not is_away)
         if is_away:
             self._wake_in(_PROBE_S)

@@ -278,8 +278,15 @@ async def test_while_the_store_is_away_exits_go_by_an_own_share_and_entries_wait
     async with process(store, clock, "a") as (a, heard):
         store.is_away = True
         entry = asyncio.create_task(send(a, Priority.ENTRY))
+        exit_ = asyncio.create_task(send(a, Priority.EXIT))
         async with asyncio.timeout(5):
-            await send(a, Priority.EXIT)
+            while not heard.states:
+                await asyncio.sleep(0)
+            clock.now_ms += 1_099  # what was shared may still be in the exchange's windows
+            await settled()
+            assert not exit_.done()
+            clock.now_ms += 1
+            await exit_
             await send(a, Priority.EXIT, endpoint="order/cancel")
         assert not entry.done()
         assert heard.shares == {False: 2}
