@@ -16,7 +16,7 @@ async def measure(effort: Effort) -> Section:
         bursts.append(await run_burst(effort.scratch("burst"), entries=entries, exits=20, address_limit=_ADDRESS_LIMIT))
     notes = (
         f"{entries} entries on 20 accounts and 4 executors; 20 exits are put on the bus when half of these are done.",
-        f"Limits are Bybit's: {_ADDRESS_LIMIT} requests in 5 s for the address, of which entries use {ENTRY_SHARE:.0%}.",
+        f"Limits are Bybit's: {_ADDRESS_LIMIT} requests in 5 s for the address; entries use {ENTRY_SHARE:.0%}.",
         "Rates and refusals are counted by the paper exchange, which enforces the limits.",
     )
     return Section("a burst behind one address", tuple(_figures(bursts)), notes)
