@@ -387,8 +387,8 @@ class BudgetWindow:
         return self._own_turn is None or now_ms - self._own_turn.told_ms >= PATIENCE_MS // 2
 
     def has_turn(self, now_ms: int) -> bool:
-        """Whether others believe that this process waits here."""
-        return self._own_turn is not None and now_ms - self._own_turn.told_ms < PATIENCE_MS
+        """Whether others may believe that this process waits here; what they heard late they believe for longer."""
+        return self._own_turn is not None and now_ms - self._own_turn.told_ms < 2 * PATIENCE_MS
 
     def propose(
         self, wanted: Mapping[Priority, int], now_ms: int, *, blocked: Mapping[Priority, int] | None = None
