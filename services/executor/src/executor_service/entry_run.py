@@ -17,6 +17,9 @@ from executor_service.outcomes import ENTRY_LOST, of_lost, of_order, of_refusal,
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import VenueClock
 
+ALREADY_DECIDED = "already_decided"
+"""Refusal of an entry whose symbol another decision has entered, or tried to, on the same day."""
+
 
 class EntryRun:
     """Carries out entries."""
@@ -44,6 +47,20 @@ class EntryRun:
                 await turn.enter_async_context(self._turns[work.intent.account])
             await self._bring_to_outcome(work)
             await self._check.closed(work.intent)
+
+    async def refuse(self, work: IntentWork) -> None:
+        """Refuse an entry since another decision of the day has come first; a repeat is refused alike."""
+        intent = work.intent
+        metrics.REFUSED.labels(ALREADY_DECIDED).inc()
+        await work.refuse(
+            without_order(
+                intent,
+                OrderStatus.REFUSED,
+                at_ms=self._clock.now_ms(intent),
+                reason=ALREADY_DECIDED,
+                detail=f"{work.record.intent_id} came first; an account enters a symbol once a day",
+            )
+        )
 
     async def repeat(self, work: IntentWork) -> None:
         """Tell the outcome of a closed entry again, and finish what a crash right after the first time has left."""

@@ -75,6 +75,9 @@ class IntentHandler:
                 await self._work(work)
 
     async def _work(self, work: IntentWork) -> None:
+        if work.is_of_another:
+            await self._entries.refuse(work)
+            return
         if work.record.is_closed:
             await (work.tell_again() if work.intent.leg.reduces else self._entries.repeat(work))
             return

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from breakwater_core.events import Intent, OrderEvent
+from breakwater_core.events import Intent, Leg, OrderEvent
 from breakwater_core.identities import order_link_id
 from breakwater_runtime.bus import BusError
 from breakwater_runtime.logs import get_logger
@@ -61,9 +61,14 @@ class IntentWork:
         That is safe, since the first write of the record fails where there is one, and comes before anything is sent.
         """
         taken_s = time.monotonic()
-        known = None if is_first else await records.read(_key(intent))
+        known = None if is_first else await records.read(record_key(intent))
         record, revision = known or (IntentRecord(intent.intent_id), 0)
         return cls(intent, account, records, publisher, record, revision, taken_s, wall_ms)
+
+    @property
+    def is_of_another(self) -> bool:
+        """Whether the record is that of another decision to enter the symbol on this day."""
+        return self.record.intent_id != self.intent.intent_id
 
     @property
     def is_new(self) -> bool:
@@ -77,7 +82,7 @@ class IntentWork:
             TakenOver: If another process has written it since it was read.
         """
         asked_ms = self.wall_ms()
-        self.revision = await self.records.write(_key(self.intent), record, self.revision)
+        self.revision = await self.records.write(record_key(self.intent), record, self.revision)
         self.record = record
         self.owned_ms = asked_ms
 
@@ -117,6 +122,10 @@ class IntentWork:
         while self.untold and await self.publisher.try_to_publish(self.untold[0]):
             del self.untold[0]
 
+    async def refuse(self, outcome: Outcome) -> None:
+        """Publish the end of an intent that has no record of its own."""
+        await self.publisher.publish(order_event(self.intent, outcome, is_last=True))
+
     async def close(self, outcome: Outcome) -> None:
         """Write the intent's outcome down and publish it."""
         await self.save(self.record.closed(outcome))
@@ -147,5 +156,14 @@ class IntentWork:
         )
 
 
-def _key(intent: Intent) -> str:
+def record_key(intent: Intent) -> str:
+    """Return the key of an intent's record.
+
+    Entries of one account, symbol and day have one record, whatever configuration they were decided under: of two
+    signals with different ones, only the first can enter.
+    """
+    if intent.leg is Leg.ENTRY:
+        return order_link_id(
+            f"{intent.run_id}/{intent.account}/{intent.symbol}/{intent.day.isoformat()}/entry/{intent.attempt}", 0
+        )
     return order_link_id(intent.intent_id, 0)

@@ -12,6 +12,7 @@ from breakwater_core.identities import order_link_id
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.subjects import ACCOUNT_BUCKET, CONTROL_BUCKET, INTENTS_BUCKET, day_open_key
 from executor_service.day_open import DayOpen
+from executor_service.intent_work import record_key
 from paper_exchange_service.engine.orders import OrderRequest, OrderType, TimeInForce
 
 
@@ -201,7 +202,7 @@ async def test_sizes_below_the_minimum_are_refused_and_the_record_says_so(
     (event,) = closing(log)
     assert (event.status, event.order_link_id) == (OrderStatus.REFUSED, "")
     assert event.reason in {"below_min_quantity", "below_min_notional"}
-    record = await bus.read(INTENTS_BUCKET, order_link_id(intent.intent_id, 0))
+    record = await bus.read(INTENTS_BUCKET, record_key(intent))
     assert record is not None
     assert b'"refused"' in record
     assert not books(exchange).orders

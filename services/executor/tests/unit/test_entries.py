@@ -243,3 +243,20 @@ async def test_a_rejection_of_a_repeat_is_not_believed_while_the_first_request_m
     await world.deliver(kit.intent())
     assert only_closing(world).status is OrderStatus.FILLED
     assert len(world.exchange.requests) == 2
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_of_two_decisions_under_different_configurations_only_the_first_enters(
+    kit: SimpleNamespace, is_first: bool
+) -> None:
+    world = kit.World()
+    await world.process().handle(kit.intent())
+    late = kit.intent(strategy_version="changed", trigger_price=Decimal(51_000))
+    for _ in range(2):
+        await world.process().handle(late, is_first=is_first)
+    refused = [event for event in world.publisher.closing if event.intent_id == late.intent_id]
+    assert {(event.status, event.reason) for event in refused} == {(OrderStatus.REFUSED, "already_decided")}
+    assert len({event.event_id for event in refused}) == 1
+    assert len(world.exchange.requests) == 1
+    await world.process().handle(kit.intent())  # the first one's outcome stands
+    assert world.publisher.closing[-1].status is OrderStatus.FILLED
