@@ -5,8 +5,10 @@ from decimal import Decimal
 
 from breakwater_bybit.errors import ExchangeError, RejectReason
 from breakwater_bybit.fields import MalformedPayload
+from breakwater_bybit.model import OrderState
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import Alert, Intent, OrderStatus, Severity
+from breakwater_core.identities import order_link_id
 from breakwater_core.market import Instrument
 from breakwater_core.reduction import reducing_order, round_pause_s
 from breakwater_runtime.logs import get_logger
@@ -90,6 +92,9 @@ class ReductionRun:
                 await self._follow(work, child, life, progress)
             size = await self._position_size(work, progress)
             order = reducing_order(size, await self._instrument(work, progress), is_other_form=progress.is_other_form)
+            if order is None and (child := await self._unrecorded(work, progress)) is not None:
+                life = self._follower.resumed()
+                continue
             if order is None:
                 await self._close(work, progress)
                 return
@@ -141,6 +146,34 @@ class ReductionRun:
             await work.tell_or_go_on(told)
             told = None
         await work.close_when_possible(proven_flat(told or self._flat(work, progress), at_ms=at_ms))
+
+    async def _unrecorded(self, work: IntentWork, progress: _Progress) -> Child | None:
+        """Return an order that made the position flat without a record: another process sent it while the bus was away.
+
+        Its id is the one that this process would have used next.
+        """
+        if progress.told is not None or progress.refused is not None:
+            return None
+        link_id = order_link_id(work.intent.intent_id, work.record.next_number)
+        found = await self._find(work, progress, link_id)
+        if found is None:
+            return None
+        work.record = work.record.with_new_child(found.side, found.quantity, after_ms=progress.after_ms)
+        return work.record.child_in_state(ChildState.SENT)
+
+    async def _find(self, work: IntentWork, progress: _Progress, link_id: str) -> OrderState | None:
+        failures = 0
+        while True:
+            at_ms = self._clock.stamp_ms(work.intent, progress.after_ms)
+            try:
+                return await work.account.find_order(
+                    symbol=work.intent.symbol, order_link_id=link_id, at_ms=at_ms, urgent=True
+                )
+            except (ExchangeError, MalformedPayload) as error:
+                failures += 1
+                metrics.QUERY_FAILURES.labels("order").inc()
+                get_logger().warning("look_up_failed", reason=str(error))
+            await self._drain.rest(round_pause_s(failures))
 
     async def _pause(self, work: IntentWork, progress: _Progress) -> None:
         """Let the market move before the next try; between two orders of a replay that is time of the run."""

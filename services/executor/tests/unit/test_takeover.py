@@ -84,3 +84,27 @@ async def _overtake(world: object) -> None:
     for key, (_, revision) in list(records.entries.items()):
         record, _ = await records.read(key)
         await records.write(key, record, revision)
+
+
+async def test_an_exit_that_was_sent_without_the_bus_is_found_by_whoever_takes_the_intent_over(
+    kit: SimpleNamespace,
+) -> None:
+    world = kit.World(patience=SLOW)
+    await world.deliver(kit.intent())
+    write = world.records.write
+
+    async def away(*_arguments: object) -> int:
+        raise BusError("away")
+
+    world.records.write = away
+    first = asyncio.create_task(world.process().handle(kit.intent(Leg.EXIT)))
+    while len(world.exchange.requests) < 2:
+        await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait({first})
+    world.records.write = write
+    await world.deliver(kit.intent(Leg.EXIT))
+    closed = world.publisher.closing[-1]
+    assert (closed.leg, closed.status, closed.child) == (Leg.EXIT, OrderStatus.FILLED, 0)
+    assert closed.average_price is not None
+    assert len(world.exchange.requests) == 2
