@@ -98,7 +98,7 @@ async def test_an_exit_that_was_sent_without_the_bus_is_found_by_whoever_takes_t
 
     world.records.write = away
     first = asyncio.create_task(world.process().handle(kit.intent(Leg.EXIT)))
-    while len(world.exchange.requests) < 2:
+    while world.exchange.positions["BTCUSDT"]:
         await asyncio.sleep(0)
     first.cancel()
     await asyncio.wait({first})
