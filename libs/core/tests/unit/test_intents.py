@@ -52,7 +52,7 @@ def closing_event(intent: Intent, **changes: object) -> OrderEvent:
         intent_closed=True,
         event_time_ms=intent.trigger_time_ms + 50,
     )
-    return replace(event, **changes)  # type: ignore[arg-type]
+    return replace(event, **changes)
 
 
 def test_the_epoch_is_carried_and_is_no_part_of_the_id() -> None:

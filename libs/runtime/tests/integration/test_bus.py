@@ -51,8 +51,8 @@ def consumer_of(bus: Bus, handle: object, **changes: object) -> PullConsumer:
         "filters": ("fill.>",),
         "retry_delay_s": 0.01,
     }
-    specification = ConsumerSpecification(**(values | changes))  # type: ignore[arg-type]
-    return PullConsumer(bus, specification, handle, service="test")  # type: ignore[arg-type]
+    specification = ConsumerSpecification(**(values | changes))
+    return PullConsumer(bus, specification, handle, service="test")
 
 
 async def test_an_event_published_twice_is_stored_once(bus: Bus) -> None:

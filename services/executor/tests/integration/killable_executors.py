@@ -81,11 +81,11 @@ class KillPoints:
             await publish(publisher, event)
             self.passes(f"{name}.after")
 
-        RecordStore.write, RecordStore.read = killable_write, learning_read  # type: ignore[method-assign]
-        BybitAccount.place_market_order = killable_place  # type: ignore[method-assign, assignment]
-        BybitAccount.find_order = killable_find  # type: ignore[method-assign, assignment]
-        BybitAccount.position_size = killable_position  # type: ignore[method-assign, assignment]
-        BusPublisher.publish = killable_publish  # type: ignore[method-assign]
+        RecordStore.write, RecordStore.read = killable_write, learning_read
+        BybitAccount.place_market_order = killable_place
+        BybitAccount.find_order = killable_find
+        BybitAccount.position_size = killable_position
+        BusPublisher.publish = killable_publish
 
     def passes(self, name: str) -> None:
         (self._folder / "passed" / name).touch()

@@ -35,7 +35,7 @@ def test_all_exits_begin_and_are_alarmed_within_the_lead(kit: SimpleNamespace) -
 def test_exits_are_spread_evenly() -> None:
     schedule = ExitSchedule(Session(), ("A", "B", "C", "D"), 2.0)
     intents = [SimpleNamespace(leg=Leg.EXIT, symbol=symbol, trigger_time_ms=1000) for symbol in "ABCD"]
-    assert [schedule.begins_ms(intent) for intent in intents] == [1000, 1500, 2000, 2500]  # type: ignore[arg-type]
+    assert [schedule.begins_ms(intent) for intent in intents] == [1000, 1500, 2000, 2500]
 
 
 @pytest.mark.parametrize("leg", [Leg.STOP, Leg.FLATTEN])

@@ -21,7 +21,7 @@ def candle_file(folder: Path, symbol: str, *, days: int = 3, skip_minutes: int =
 
 def request(folder: Path, *sources: str, **changes: object) -> ReplayRequest:
     values: dict[str, object] = {"config": BreakwaterConfig(), "output": folder / "out"}
-    return ReplayRequest(sources=sources, **(values | changes))  # type: ignore[arg-type]
+    return ReplayRequest(sources=sources, **(values | changes))
 
 
 def test_symbols_and_days_come_from_the_recording(tmp_path: Path) -> None:
