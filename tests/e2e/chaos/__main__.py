@@ -58,7 +58,8 @@ async def _run_all(seeds: list[int], out: Path, at_once: int, *, keep: bool) -> 
             except Exception:  # noqa: BLE001  # whatever ended the run is its result
                 faults = [traceback.format_exc()]
             print(_row(plan, evidence, faults), flush=True)
-            (out / "results.jsonl").open("a").write(_record(plan, evidence, faults))
+            with (out / "results.jsonl").open("a", encoding="utf-8") as results:
+                results.write(_record(plan, evidence, faults))
             if faults:
                 failed.append(seed)
                 print("\n".join(f"      {fault}" for fault in faults[:10]), flush=True)
