@@ -5,6 +5,7 @@ check of order ids make one chain of them; what each reads and cancels besides d
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from breakwater_core.events import Alert, Intent, Severity
 from breakwater_core.identities import order_link_id
 from breakwater_core.session import Session
 from breakwater_runtime.bus import BusError
+from breakwater_runtime.consumers import InOtherHands
 from breakwater_runtime.logs import get_logger
 from executor_service import metrics
 from executor_service.alarm import SERVICE, alarm_after
@@ -30,6 +32,7 @@ from executor_service.ports import Publisher, Records, WholeAccount
 from executor_service.venue_clock import wall_clock_ms
 
 _ROUND_PAUSE_S = 0.4
+_FIRST_REST_S, _LONGEST_REST_S = 1.0, 16.0
 _ONE_WAY = 0
 
 
@@ -88,6 +91,23 @@ class FlattenTools:
     deadline_s: float
 
 
+@dataclass(slots=True)
+class _Rest:
+    """How long a symbol is left to the process that took its intent over.
+
+    Each claim takes the intent from whoever has it, and an order in doubt takes seconds to look up: processes that claim
+    in each round would keep each other from ever coming to the end. So the one that lost waits, each time longer.
+    """
+
+    until_s: float = 0.0
+    length_s: float = _FIRST_REST_S
+
+    def lost(self, now_s: float) -> None:
+        """Wait, since another process has just claimed the intent."""
+        self.until_s = now_s + self.length_s * random.uniform(0.75, 1.25)
+        self.length_s = min(self.length_s * 2, _LONGEST_REST_S)
+
+
 class AccountFlatten:
     """Carries out flatten orders of one account, one at a time."""
 
@@ -98,6 +118,7 @@ class AccountFlatten:
         self._tools = tools
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._next: dict[str, str] = {}
+        self._rests: dict[str, _Rest] = {}
 
     async def run(
         self, order: FlattenOrder, *, is_wanted: Callable[[], bool], obstacle: Callable[[], str]
@@ -169,6 +190,9 @@ class AccountFlatten:
         running = self._closing.get(line.symbol)
         if running is not None and not running.done():
             return
+        rest = self._rests.get(line.symbol)
+        if rest is not None and asyncio.get_running_loop().time() < rest.until_s:
+            return
         intent, is_begun = await self._next_intent(order, line)
         is_expected = self._next.get(line.symbol, "") == intent.intent_id
         self._next[line.symbol] = intent.intent_id
@@ -205,9 +229,13 @@ class AccountFlatten:
     async def _handle(self, intent: Intent) -> None:
         try:
             await self._tools.handler.handle(intent)
+            self._rests.pop(intent.symbol, None)
         except Draining:
             return
-        except BreakwaterError as error:  # another process is faster, or the bus is away: the next round looks again
+        except InOtherHands as error:
+            self._rests.setdefault(intent.symbol, _Rest()).lost(asyncio.get_running_loop().time())
+            get_logger().info("flatten_left_to_another", intent_id=intent.intent_id, reason=str(error))
+        except BreakwaterError as error:  # e.g. the bus is away: the next round looks again
             get_logger().info("flatten_left_to_next_round", intent_id=intent.intent_id, reason=str(error))
 
     async def settle(self) -> None:

@@ -342,6 +342,27 @@ async def test_four_executors_two_of_them_killed_bring_an_account_to_nothing_wit
     assert (alert.severity, alert.account, alert.facts["epoch"]) == (Severity.INFO, "main", "1")
 
 
+async def test_executors_that_flatten_the_same_account_leave_each_other_the_time_to_look_an_order_up(
+    roles: SimpleNamespace, exchange: PaperExchange, floor: Floor, log: Any, faults: Any
+) -> None:
+    for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"):
+        await floor.trade_by_hand("main", symbol, Side.BUY, "2")
+    faults.script["/order/create"] = [roles.Fault(before=(502, b""))] * 3  # in doubt, and not there
+    async with AsyncExitStack() as stack:
+        for number in range(4):
+            await stack.enter_async_context(roles.order(**WALL, instance=f"executor-{number}"))
+        await until_known(floor.bus, 4)
+        answer = await flatten(floor.address, "main", reason="", wait_s=60)
+    assert answer.exit_code == 0, answer.lines
+    assert floor.sizes("main") == {}
+    assert len({event.event_id for event in closing(log)}) == 3
+    assert sorted(order.symbol for order in floor.orders() if order.link_id.startswith("bw-")) == [
+        "BTCUSDT",
+        "ETHUSDT",
+        "SOLUSDT",
+    ]
+
+
 async def test_a_flatten_is_not_proven_while_the_end_of_an_entry_is_not_known(
     roles: SimpleNamespace, exchange: PaperExchange, floor: Floor, bus: Bus, desk: Any, log: Any, faults: Any
 ) -> None:

@@ -1,5 +1,7 @@
 """The database: an engine for SQLite or Postgres, transactions for reading and for writing, failures told apart."""
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from breakwater_core.errors import InvalidInputError, TransientError
 from breakwater_runtime.errors import DependencyError
 
 BUSY_TIMEOUT_S = 5.0
+_SWITCH_PAUSE_S = 0.01
 CONNECT_TIMEOUT_S = 5
 PAUSED_WRITER_S = 5
 """Postgres ends a transaction whose process has done nothing for so long, e.g. because it was stopped or its machine
@@ -164,9 +167,23 @@ def writing_connection(engine: Engine) -> Connection:
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin where _begin_sqlite says, not where the driver thinks
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _keep_a_write_ahead_log(cursor)
     cursor.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut: its message is acknowledged next
     cursor.close()
+
+
+def _keep_a_write_ahead_log(cursor: Any) -> None:
+    """Switch a new file over. SQLite refuses at once, without its busy timeout, while another process does the same."""
+    give_up_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_s:
+                raise
+            time.sleep(_SWITCH_PAUSE_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
