@@ -42,6 +42,7 @@ from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
 from executor_service.position_places import Held
 from executor_service.reduction_run import ReductionRun
+from executor_service.right_of_way import RightOfWay
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import ClockMode, VenueClock
 from market_data_service.recorded_windows import windows_from
@@ -232,7 +233,9 @@ class InProcessReplay:
 
     def _open_executor(self) -> None:
         clock, drain, slots = VenueClock(ClockMode.EVENT), Drain(), PrioritySlots(4)
+        right_of_way = RightOfWay()
         follower = OrderFollower(
+            right_of_way=right_of_way,
             publisher=self.memory,
             clock=clock,
             drain=drain,
@@ -257,6 +260,7 @@ class InProcessReplay:
             publisher=self.memory,
             entries=EntryRun(check=check, follower=follower, slots=slots, clock=clock, drain=drain),
             reductions=ReductionRun(
+                right_of_way=right_of_way,
                 follower=follower,
                 slots=slots,
                 clock=clock,
