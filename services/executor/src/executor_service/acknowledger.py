@@ -12,9 +12,11 @@ from breakwater_runtime.bus import Bus, BusError
 from breakwater_runtime.control import ControlWatch
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.subjects import CONTROL_BUCKET, seen_key
+from executor_service.bus_patience import insist
 from executor_service.entry_flights import EntryFlights
 
 _LOOK_S = 0.2
+_BEGIN_S = 30.0
 _WITHDRAW_S = 1.0
 
 
@@ -37,13 +39,17 @@ class Acknowledger:
         self._told_s = 0.0
 
     async def begin(self) -> None:
-        """Acknowledge for the first time, before anything is sent.
+        """Acknowledge for the first time, before anything is sent; a bus that stalls for a while is waited for.
 
         Raises:
-            BusError: If the bus does not answer.
+            BusError: If the bus does not answer within `_BEGIN_S`.
         """
         self._epoch = self._watch.state.epoch
-        await self._tell(self._newest())
+        try:
+            async with asyncio.timeout(_BEGIN_S):
+                await insist(lambda: self._tell(self._newest()))
+        except TimeoutError as error:
+            raise BusError(f"{self._key} could not be written within {_BEGIN_S:g} s") from error
 
     async def run(self, stop: asyncio.Event) -> None:
         """Acknowledge until `stop` is set, then take the entry back."""
