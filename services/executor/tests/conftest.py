@@ -393,6 +393,7 @@ class World:
         self.control = ControlWatch()
         self.gate = MemoryGate(self.control, VenueClock(self.mode))
         self.flights = EntryFlights()
+        self.right_of_way = RightOfWay()
         self.places = MemoryPlaces()
         self.drain = Drain()
 
@@ -401,9 +402,8 @@ class World:
         slots = PrioritySlots(2)
         schedule = ExitSchedule(Session(), self.exit_symbols, self.exit_spread_s, self.flat_deadline_s)
         clocks: dict[str, Any] = {} if self.monotonic is None else {"monotonic": self.monotonic}
-        right_of_way = RightOfWay()
         follower = OrderFollower(
-            right_of_way=right_of_way,
+            right_of_way=self.right_of_way,
             publisher=self.publisher,
             clock=clock,
             drain=self.drain,
@@ -435,7 +435,7 @@ class World:
                 clock=clock,
                 drain=self.drain,
                 schedule=schedule,
-                right_of_way=right_of_way,
+                right_of_way=self.right_of_way,
             ),
             drain=self.drain,
         )

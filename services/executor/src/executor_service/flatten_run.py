@@ -32,7 +32,7 @@ from executor_service.ports import Publisher, Records, WholeAccount
 from executor_service.venue_clock import wall_clock_ms
 
 _ROUND_PAUSE_S = 0.4
-_FIRST_REST_S, _LONGEST_REST_S = 1.0, 16.0
+_FIRST_REST_S, _LONGEST_REST_S = 1.0, 8.0
 _ONE_WAY = 0
 
 

@@ -21,6 +21,11 @@ class RightOfWay:
         self._free = asyncio.Event()
         self._free.set()
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether a reduction is on its way."""
+        return self._passing > 0
+
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Have entries wait while the context is open."""
@@ -35,7 +40,7 @@ class RightOfWay:
 
     async def give(self, *, longest_s: float = GIVE_WAY_S) -> None:
         """Wait until no reduction is on its way, or `longest_s` seconds."""
-        if not self._passing:
+        if not self.is_taken:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(longest_s):

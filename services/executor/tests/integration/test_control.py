@@ -323,8 +323,8 @@ async def test_four_executors_two_of_them_killed_bring_an_account_to_nothing_wit
         await stack.enter_async_context(roles.order(**WALL, instance="left-1"))
         await stack.enter_async_context(roles.order(**WALL, instance="left-2"))
         answer = await flattening
+        assert answer.exit_code == 0, answer.lines
         await log.until(lambda log: any(alert.name == "flattened" for alert in log.of(Alert)))
-    assert answer.exit_code == 0, answer.lines
     (proof,) = answer.values["flat"]
     assert proof["sizes"] == {"BTCUSDT": "0", "SOLUSDT": "0"}
     assert proof["open_orders"] == 0
@@ -342,7 +342,7 @@ async def test_four_executors_two_of_them_killed_bring_an_account_to_nothing_wit
     assert (alert.severity, alert.account, alert.facts["epoch"]) == (Severity.INFO, "main", "1")
 
 
-async def test_executors_that_flatten_the_same_account_leave_each_other_the_time_to_look_an_order_up(
+async def test_four_executors_that_flatten_an_account_close_orders_in_doubt_once(
     roles: SimpleNamespace, exchange: PaperExchange, floor: Floor, log: Any, faults: Any
 ) -> None:
     for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"):

@@ -1,8 +1,11 @@
 """The tables: made from nothing, by any number of processes at once, and exactly those that the program maps."""
 
 import os
+import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,18 @@ def test_processes_that_start_at_once_all_find_the_tables(database_url: str) -> 
     results = [(process.communicate(timeout=60)[1], process.returncode) for process in processes]
     assert [code for _, code in results] == [0, 0], results
     check_migrated(Database(database_url))
+
+
+def test_a_new_file_that_another_process_writes_to_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "breakwater.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor() as pool:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE something (id INTEGER)")
+        check = pool.submit(Database(f"sqlite:///{path}").check_present)
+        finished, _ = wait([check], timeout=0.3)
+        other.execute("COMMIT")
+        assert not finished
+        check.result()
 
 
 def test_a_migration_can_be_undone(database: Database) -> None:
