@@ -32,6 +32,7 @@ DATE_TIME = pa.timestamp("us")
 ZONED_DATE_TIME = pa.timestamp("us", "UTC")
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _DAMAGE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
 _COMPLETE_AGAIN = "download or copy it again"
 
@@ -202,8 +203,19 @@ def _seconds(text: str) -> None:
         raise ValueError(text)
 
 
+def _whole(text: str) -> None:
+    if not _WHOLE.fullmatch(text.strip()) or not -(2**63) <= int(text) < 2**63:
+        raise ValueError(text)
+
+
+def _number(text: str) -> None:
+    if not _NUMBER.fullmatch(text.strip()) and not math.isinf(float(text)):
+        raise ValueError(text)
+
+
 def _date_time(text: str) -> None:
-    datetime.fromisoformat(text)
+    if datetime.fromisoformat(text).tzinfo is not None:
+        raise ValueError(text)
 
 
 def _zoned_date_time(text: str) -> None:
@@ -212,8 +224,8 @@ def _zoned_date_time(text: str) -> None:
 
 
 _PARSERS: Mapping[pa.DataType, Callable[[str], object]] = {
-    INTEGER: int,
-    FLOAT: float,
+    INTEGER: _whole,
+    FLOAT: _number,
     TEXT: str,
     SECONDS: _seconds,
     DATE_TIME: _date_time,
@@ -224,8 +236,8 @@ _DESCRIPTIONS: Mapping[pa.DataType, str] = {
     FLOAT: "a number",
     TEXT: "text",
     SECONDS: "a time in seconds with at most 9 decimals",
-    DATE_TIME: "a date and time such as 2024-01-31 23:59:00",
-    ZONED_DATE_TIME: "a date and time with a zone such as 2024-01-31 23:59:00+00:00",
+    DATE_TIME: "a date and time without a zone such as 2024-01-31 23:59:00, as in the first row",
+    ZONED_DATE_TIME: "a date and time with a zone such as 2024-01-31 23:59:00+00:00, as in the first row",
 }
 
 
@@ -234,4 +246,4 @@ def _parses(text: str, kind: pa.DataType) -> bool:
         _PARSERS[kind](text)
     except (ValueError, ArithmeticError):
         return False
-    return text.strip() != "" and not (kind == FLOAT and math.isnan(float(text)))
+    return text.strip() != ""

@@ -1,7 +1,7 @@
 """Opening a recording: from files, folders and `SYMBOL=FILE` to one `Recording`.
 
-Read are Bybit's trade archive, candles (both as .csv or .csv.gz) and own Parquet recordings; see
-`trade_archive`, `klines` and `parquet_file` for what each of them looks like.
+Read are Bybit's trade archive, candles (both as .csv or .csv.gz), own Parquet recordings and fetched candles; see
+`trade_archive`, `klines`, `parquet_file` and `candle_file` for what each of them looks like.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.session import Session
+from breakwater_recordings.candle_file import is_candle_file, read_candle_file
 from breakwater_recordings.csv_tables import CsvHeader, read_header, row_fault
 from breakwater_recordings.file_symbols import split_source
 from breakwater_recordings.klines import is_kline_file, read_klines
@@ -90,7 +91,7 @@ def _read(
 ) -> tuple[list[RecordedPart], set[str]]:
     """Return the file's wanted parts and all symbols that it holds."""
     if path.name.endswith(SUFFIX):
-        part = read_trade_file(path)
+        part = read_candle_file(path) if is_candle_file(path) else read_trade_file(path)
         if given_symbol not in {None, part.symbol}:
             raise InvalidInputError(f"{path}: holds {part.symbol}, not {given_symbol}; give the file without SYMBOL=")
         return _chosen(part, wanted)
