@@ -1,10 +1,10 @@
 """The file format of fetched candles: Parquet with bars of one symbol and span, oldest first.
 
-Columns: `open_time_ms` int64 (milliseconds since 1970-01-01T00:00Z), `open`, `high`, `low`, `close` double (quote currency
-per 1 base unit), `volume` double (base units), `turnover` double (quote currency). Key-value metadata, all text:
-`breakwater.kind` (`candles`), `breakwater.format` (`1`), `breakwater.symbol`, `breakwater.venue`, `breakwater.step_ms`
-and `breakwater.asked`, a JSON pair [start_ms, end_ms): the span that the exchange was asked for, so that a bar that is
-missing within it is one that the exchange does not have. Files appear whole or not at all.
+Columns: `open_time_ms` int64 (milliseconds since 1970-01-01T00:00Z), `open`, `high`, `low`, `close` double (quote
+currency per 1 base unit), `volume` double (base units), `turnover` double (quote currency). Key-value metadata, all
+text: `breakwater.kind` (`candles`), `breakwater.format` (`1`), `breakwater.symbol`, `breakwater.venue`,
+`breakwater.step_ms` and `breakwater.asked`, a JSON pair [start_ms, end_ms): the span that the exchange was asked for,
+so that a bar that is missing within it is one that the exchange does not have. Files appear whole or not at all.
 """
 
 import json

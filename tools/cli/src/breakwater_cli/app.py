@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from breakwater_cli.dead import dead
+from breakwater_cli.fetch import fetch
 from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.errors import exit_code_of, explain
 from breakwater_runtime.logs import configure_logs
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(dead)
+app.add_typer(fetch)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML or JSON configuration.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given several times.")]
