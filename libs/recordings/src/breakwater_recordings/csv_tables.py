@@ -76,6 +76,12 @@ class CsvTable:
         values: NDArray[Any] = np.asarray(column)
         return values
 
+    def row_numbers(self) -> NDArray[np.int64]:
+        """Return the line of the file that each row of data stands in, Shape (n_rows,): blank lines count too."""
+        with _damage_explained(self.path), _open_text(self.path) as stream:
+            filled = [number for number, line in enumerate(stream, start=1) if line.strip("\r\n")]
+        return np.array(filled[self.header_rows :], dtype=np.int64)
+
     def fault(self, index: int, what: str, remedy: str) -> InvalidInputError:
         """Return the error for the row of data at `index`, counted from 0."""
         return row_fault(self.path, _line_number(self.path, index + self.header_rows), what, remedy)

@@ -197,7 +197,28 @@ def part_of_bars(path: Path, bars: Bars, *, reread: Callable[[], Bars] | None) -
         may_share_last_ms=False,
         observed=False,
         read=read,
+        step_ms=bars.step_ms,
     )
+
+
+def kline_times(header: CsvHeader, given_symbol: str | None) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the bars' times per symbol, in the file's order and unchecked, and the rows that they stand in.
+
+    Args:
+        header: The file's header.
+        given_symbol: Symbol that the user gave for the file, if any.
+
+    Raises:
+        InvalidInputError: If the times cannot be read, or the symbol cannot be told.
+    """
+    name = _time_column(header) or "open_time"
+    types = {name: _types(header)[name]} | ({"symbol": TEXT} if "symbol" in header.names else {})
+    table = read_columns(header, types, names=_BINANCE_COLUMNS)
+    times_ms, rows = table.array(name), table.row_numbers()
+    if "symbol" not in types:
+        return {symbol_of(header.path, given_symbol): (times_ms, rows)}
+    symbols = np.asarray(table.columns["symbol"].to_pylist())
+    return {str(symbol): (times_ms[symbols == symbol], rows[symbols == symbol]) for symbol in np.unique(symbols)}
 
 
 def _time_column(header: CsvHeader) -> str | None:

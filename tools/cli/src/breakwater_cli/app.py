@@ -246,6 +246,31 @@ def record(
 
 
 @app.command()
+def data(
+    sources: Annotated[list[str], typer.Argument(help="Files, folders, or SYMBOL=FILE.")],
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="List every gap, incomplete day and repeated row.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List what recordings hold per symbol: extent, gaps, incomplete days, repeated rows, faults.
+
+    Days are those of the configured session. Exit code 0: every file can be read, 1: one has a fault, 2: bad input.
+    """
+    from breakwater_cli.data import as_values, show
+    from breakwater_recordings.inventory import take_inventory
+    from breakwater_runtime.config_file import read_config
+
+    inventory = take_inventory(sources, session=read_config(config, overrides or ()).session.session())
+    if as_json:
+        _print(as_values(inventory), as_json=True, text="")
+    else:
+        show(inventory, everything=everything)
+    if inventory.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
 def up(
     more: MoreRecordings = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the database, logs and the bus.")] = Path("var/up"),
