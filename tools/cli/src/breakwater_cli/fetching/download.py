@@ -21,7 +21,6 @@ from breakwater_core.errors import PermanentError, TransientError
 from breakwater_recordings.parquet_file import sync_folder
 from breakwater_runtime.errors import DependencyError
 
-_CHUNK_BYTES = 1 << 18
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 _REFUSALS = (HTTPStatus.FORBIDDEN, HTTPStatus.UNAUTHORIZED)
 _PASSING = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
@@ -124,7 +123,9 @@ class Downloader:
             _drop(part)
             raise _TryAgain(f"{url}: the server sent another range than asked for")
         with part.open("ab" if resumes else "wb") as stream:
-            async for chunk in response.aiter_raw(_CHUNK_BYTES):
+            async for (
+                chunk
+            ) in response.aiter_raw():  # of no size: whole chunks alone would be kept of a lost connection
                 stream.write(chunk)
                 self.on_bytes(len(chunk))
 
