@@ -112,7 +112,7 @@ class FundingRecords:
         return stamps[order], np.concatenate((rates, np.full(missing.size, otherwise)))[order]
 
     def due(self, symbol: str, after_ms: int, through_ms: int, *, otherwise: Decimal) -> Iterator[tuple[int, Decimal]]:
-        """Yield stamp and rate of the settlements with `after_ms < stamp <= through_ms`, oldest first, as `schedule`."""
+        """Yield stamp and rate of what is due with `after_ms < stamp <= through_ms`, oldest first; as `schedule`."""
         stamps, rates = self.schedule(symbol, after_ms, through_ms, otherwise=float(otherwise))
         for stamp, rate in zip(stamps.tolist(), rates.tolist(), strict=True):
             yield stamp, from_float(rate)

@@ -2,7 +2,8 @@
 
 The first level is the last trade at or before the matching time, moved against the taker by the slippage: a share of
 the price, and of the range of the minute before. Without a depth it holds any quantity; with one, each level holds that
-value and the levels step by one tick. A resting order fills whole, as maker and at its own price, on the first later trade at or through that price.
+value and the levels step by one tick. A resting order fills whole, as maker and at its own price, on the first later
+trade at or through that price.
 """
 
 from collections.abc import Iterator
