@@ -63,6 +63,7 @@ def test_a_settlement_of_which_the_records_say_nothing_has_the_constant() -> Non
     ]  # fmt: skip
     assert records.missing("BTCUSDT", START_MS - HOUR_MS, START_MS + 49 * HOUR_MS) == 5
     assert due(records, "XRPUSDT", -1, 16) == [(0, "0.0003"), (8, "0.0003"), (16, "0.0003")]
+    assert due(hourly({4: "0.001", 12: "0.002"}), "BTCUSDT", 3, 12) == [(4, "0.001"), (12, "0.002")]  # 8 hours apart
     assert records.missing("XRPUSDT", START_MS - HOUR_MS, START_MS + 16 * HOUR_MS) == 3
 
 
