@@ -18,7 +18,7 @@ from breakwater_core.market import TradeBatch
 from breakwater_core.session import Session
 from breakwater_recordings.parts import RecordedPart
 from breakwater_recordings.recording import Recording
-from breakwater_research.bars.paths import BARS_PER_BLOCK, Paths, first_from, price_of, scan_day
+from breakwater_research.bars.paths import BARS_PER_BLOCK, Paths, first_from, price_of, prices_of, scan_day
 
 TRADES_PER_BAR = 4
 _USUAL_RECORDS_PER_DAY = 64
@@ -135,6 +135,22 @@ class BarTable:
         """Return each symbol's first price, by which symbols without known trading rules get theirs."""
         firsts = zip(self.symbols, self.trade_at[:, 0], self.trade_at[:, -1], strict=True)
         return {symbol: float(price_of(self.paths, first)) for symbol, first, last in firsts if first < last}
+
+    def times_of(self, number: int, trades: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the times of trades of the symbol `number`."""
+        return np.asarray(self.paths.times[trades >> 2] + self.paths.offsets[number, trades & 3])
+
+    def prices_of(self, trades: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the prices of trades."""
+        return prices_of(self.paths, trades)
+
+    def trades_between(self, start_ms: int, end_ms: int) -> int:
+        """Return the number of trades of all symbols in [start_ms, end_ms)."""
+        counts = [
+            [first_from(self.paths, number, int(at[0]), int(at[-1]), time_ms) for time_ms in (start_ms, end_ms)]
+            for number, at in enumerate(self.trade_at)
+        ]
+        return sum(stop - start for start, stop in counts)
 
 
 def open_bar_table(recording: Recording, session: Session) -> BarTable:

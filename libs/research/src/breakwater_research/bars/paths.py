@@ -50,6 +50,15 @@ def price_of(paths: Paths, trade: int) -> float:
 
 
 @compiled
+def prices_of(paths: Paths, trades: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the prices of trades, in their shape, which is (n,)."""
+    prices = np.empty(trades.size)
+    for place in range(trades.size):
+        prices[place] = price_of(paths, trades[place])
+    return prices
+
+
+@compiled
 def time_of(paths: Paths, symbol: int, trade: int) -> int:
     """Return the time of a trade."""
     return paths.times[trade >> 2] + paths.offsets[symbol, trade & 3]

@@ -193,9 +193,7 @@ def exit_stops(
     for symbol in range(stops.shape[0]):
         for day in range(stops.shape[1]):
             opens_ms = day_starts_ms[day + 1] - exit_lead_ms
-            stops[symbol, day] = first_from(
-                paths, symbol, trade_at[symbol, day], trade_at[symbol, day + 1], opens_ms
-            )
+            stops[symbol, day] = first_from(paths, symbol, trade_at[symbol, day], trade_at[symbol, day + 1], opens_ms)
     return stops
 
 
