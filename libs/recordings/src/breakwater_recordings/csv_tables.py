@@ -67,10 +67,19 @@ class CsvTable:
     header_rows: int
 
     def array(self, name: str) -> NDArray[Any]:
-        """Return a column of integers, floats or times as Shape (n_rows,); times as int64 milliseconds, floored."""
+        """Return a column of integers, floats or times as Shape (n_rows,); times as int64 milliseconds, floored.
+
+        Raises:
+            InvalidInputError: If a time in seconds has more than ten digits before the point, as milliseconds have.
+        """
         column = self.columns[name].combine_chunks()
         if pa.types.is_decimal(column.type):
-            return _billionths(column) // 1_000_000
+            billionths, fits = _billionths(column)
+            if not fits.all():
+                index = int(np.argmin(fits))
+                what = f"{name} is {column[index].as_py():f}, which is not {_DESCRIPTIONS[SECONDS]}"
+                raise self.fault(index, what, "give times in seconds since 1970")
+            return billionths // 1_000_000
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.int64()).to_numpy() // 1000
         values: NDArray[Any] = np.asarray(column)
@@ -144,10 +153,14 @@ def read_columns(header: CsvHeader, types: Mapping[str, pa.DataType], *, names: 
     return csv_table
 
 
-def _billionths(column: pa.Array) -> NDArray[np.int64]:
-    """Return decimals of scale 9 as whole billionths: the low half of each 128-bit integer, which 19 digits fit."""
-    words = np.frombuffer(column.buffers()[1], dtype="<i8")
-    return words[2 * column.offset : 2 * (column.offset + len(column)) : 2]
+def _billionths(column: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return decimals of scale 9 as whole billionths, and which of them fit 64 bits.
+
+    Arrow reads more digits than the type allows: the high half of each 128-bit integer must repeat the low one's sign.
+    """
+    words = np.frombuffer(column.buffers()[1], dtype="<i8").reshape(-1, 2)[column.offset : column.offset + len(column)]
+    low, high = words[:, 0], words[:, 1]
+    return low, high == low >> 63
 
 
 def _codec(path: Path) -> str | None:

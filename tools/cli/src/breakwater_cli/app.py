@@ -1,7 +1,7 @@
 """The `breakwater` command: what each subcommand takes and prints; the work is done in the modules beside it.
 
 Exit codes: 0 done, 1 failed, 2 bad input or settings, 3 something needed is absent (NATS, database, exchange, port),
-4 ordered but not confirmed in time (`halt`, `flatten`), 130 interrupted.
+4 ordered but not confirmed in time (`halt`, `flatten`), 130 interrupted. `fetch` and `data` say what 1 means for them.
 """
 
 import asyncio

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from breakwater_cli.app import app
 from breakwater_cli.fetching.archive import ArchiveCounts, ArchiveFetch
+from breakwater_cli.fetching.directory import sole_writer
 from breakwater_cli.fetching.manifest import NAME, Manifest
 from breakwater_cli.fetching.periods import day_start_ms
 from breakwater_cli.fetching.retries import Retries
@@ -311,11 +312,8 @@ def command(served: Served, directory: Path, *more: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("source", "held_after"), [(FIRST, 1234), (source_of("ETHUSDT", DAYS[1]), 0)])
-def test_killed_in_the_middle_and_run_again_nothing_is_lost_or_doubled(
-    source: str, held_after: int, archive: Served, tmp_path: Path
-) -> None:
-    archive.faults[f"/trading/{source}"] = [Fault("hold", held_after)]
+def test_killed_in_the_middle_and_run_again_nothing_is_lost_or_doubled(archive: Served, tmp_path: Path) -> None:
+    archive.faults[f"/trading/{source_of('ETHUSDT', DAYS[1])}"] = [Fault("hold", 1234)]
     with ExitStack() as stack:
         first = stack.enter_context(subprocess.Popen(command(archive, tmp_path, "--connections", "1")))
         assert archive.held.wait(60)
@@ -324,10 +322,9 @@ def test_killed_in_the_middle_and_run_again_nothing_is_lost_or_doubled(
     archive.release.set()
     done = {path.stat().st_ino for path in tmp_path.rglob("*.parquet")}
 
-    second = subprocess.run(command(archive, tmp_path, "--json"), check=True, capture_output=True, timeout=120)
+    second = fetch(archive, tmp_path)
 
-    values = json.loads(second.stdout)
-    assert (values["files"] + values["kept"], values["kept"]) == (6, len(done))
+    assert (second.files + second.kept, second.kept) == (6, len(done))
     assert_all_recorded(tmp_path)
     assert done <= {path.stat().st_ino for path in tmp_path.rglob("*.parquet")}
     assert not [path for path in tmp_path.rglob(".*") if path.name.endswith((".part", ".partial"))]
@@ -360,16 +357,10 @@ def test_arguments_that_cannot_be_meant_are_refused(arguments: list[str], messag
 
 
 def test_a_folder_has_one_fetch_at_a_time(archive: Served, tmp_path: Path) -> None:
-    archive.faults[f"/trading/{FIRST}"] = [Fault("hold", 100)]
-    with subprocess.Popen(command(archive, tmp_path)) as first:
-        assert archive.held.wait(60)
-        second = subprocess.run(command(archive, tmp_path), check=False, capture_output=True, timeout=60)
-        archive.release.set()
-        assert first.wait(60) == 0
+    with sole_writer(tmp_path), pytest.raises(InvalidInputError, match="another fetch writes here"):
+        RUNNER.invoke(app, command(archive, tmp_path)[1:], catch_exceptions=False)
 
-    assert second.returncode == 2
-    assert b"another fetch writes here" in second.stderr
-    assert_all_recorded(tmp_path)
+    assert RUNNER.invoke(app, command(archive, tmp_path)[1:], catch_exceptions=False).exit_code == 0
 
 
 def test_coverage_of_a_fetched_day_is_the_whole_day(archive: Served, tmp_path: Path) -> None:

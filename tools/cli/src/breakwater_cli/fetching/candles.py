@@ -15,7 +15,7 @@ from breakwater_bybit.client import BybitClient
 from breakwater_bybit.errors import Rejected
 from breakwater_bybit.fields import MalformedPayload
 from breakwater_bybit.model import Candle, Interval
-from breakwater_cli.fetching.periods import beyond, cut, file_periods
+from breakwater_cli.fetching.periods import DAY_MS, beyond, cut, file_periods
 from breakwater_cli.fetching.retries import Retries
 from breakwater_core.errors import InvalidInputError
 from breakwater_recordings.candle_file import CandleTable, read_candle_table, write_candle_file
@@ -93,9 +93,10 @@ class CandleFetch:
 
     async def _first_ms(self, symbol: str, span: Span) -> int:
         """Return the start of the span, or of the symbol's first day if that is later; the end if it has none."""
+        first_day_ms = span[0] // DAY_MS * DAY_MS
         try:
             days = await self.retries.run(
-                lambda: self.client.daily_candles(symbol, start_ms=span[0], end_ms=span[1] - 1)
+                lambda: self.client.daily_candles(symbol, start_ms=first_day_ms, end_ms=span[1] - 1)
             )
         except MalformedPayload:
             return span[0]  # a bad daily bar says nothing about the bars that are wanted
