@@ -55,7 +55,7 @@ class SearchRequest:
     plan: WalkForwardPlan | None = None
     holdout: float = 0.3
     permutations: int = 200
-    chunk_sets: int = 64
+    chunk_sets: int = 32
     first_day: date | None = None
     last_day: date | None = None
 
