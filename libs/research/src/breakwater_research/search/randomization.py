@@ -97,5 +97,7 @@ def flip_signs(returns: NDArray[np.float64], *, seed: int, flips: int = FLIPS) -
         means = signs[start : start + step] @ returns.T / days
         variance = (squares - means * means) * days / (days - 1.0)
         varies = variance > 1e-24 + 1e-12 * squares
-        scores[start : start + step] = np.where(varies, means / np.sqrt(np.where(varies, variance, 1.0)), 0.0).max(axis=1)
+        scores[start : start + step] = np.where(varies, means / np.sqrt(np.where(varies, variance, 1.0)), 0.0).max(
+            axis=1
+        )
     return RandomTest(FLIPPED_SIGNS, seed, float(daily_sharpe(returns).max()), scores)

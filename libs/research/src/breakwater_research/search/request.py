@@ -20,6 +20,9 @@ FORMAT: Final = 1
 """Of results, search.json and finished chunks; another number does not resume."""
 
 
+SHARPE: Final = Objective("sharpe")
+
+
 class Method(StrEnum):
     """How the space is searched."""
 
@@ -48,7 +51,7 @@ class SearchRequest:
     """
 
     space: SearchSpace
-    objective: Objective = Objective("sharpe")
+    objective: Objective = SHARPE
     method: Method = Method.GRID
     trials: int = 200
     seed: int = 7

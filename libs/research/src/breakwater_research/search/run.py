@@ -1,7 +1,7 @@
 """A search from request to outcome: compute the sets, choose, judge.
 
-Days are all calendar days from the first to the last; the last `holdout` of them choose nothing (out-of-sample). Each set
-is computed once over all days; every choice afterwards looks only at the returns of the days it may see.
+Days are all calendar days from the first to the last; the last `holdout` of them choose nothing (out-of-sample). Each
+set is computed once over all days; every choice afterwards looks only at the returns of the days it may see.
 """
 
 from collections.abc import Callable, Iterator, Sequence

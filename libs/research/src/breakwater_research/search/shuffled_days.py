@@ -82,9 +82,7 @@ def _moved_bars(
     return np.concatenate(sources), np.concatenate(factors)
 
 
-def _scales(
-    opens: NDArray[np.float64], closes: NDArray[np.float64], order: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def _scales(opens: NDArray[np.float64], closes: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return what each place's prices are multiplied by, shape (n_days,); 1 where the day has no trades."""
     traded = np.flatnonzero(~np.isnan(opens))
     steps = np.ones_like(opens)  # from the last close before a day to its open
