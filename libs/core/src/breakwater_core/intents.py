@@ -14,16 +14,25 @@ from breakwater_core.portfolio import Decision
 
 @dataclass(frozen=True)
 class IntentFactory:
-    """Makes the intents of a decision: one per account, the same whoever makes them."""
+    """Makes the intents of a decision: one per account, the same whoever makes them.
+
+    Attributes:
+        run_id: Id of the run.
+        config: The configuration that the decision was made under.
+        portfolio_size: Number of symbols that share the equity.
+        name: Version under which the configuration is kept; none: its hash. They differ if the configuration was kept
+            by a program that knew fewer keys.
+    """
 
     run_id: str
     config: BreakwaterConfig
     portfolio_size: int
+    name: str | None = None
 
     @cached_property
     def version(self) -> str:
         """The configuration's version, worked out once: it is a hash over all of it."""
-        return self.config.version
+        return self.config.version if self.name is None else self.name
 
     def intents(self, decision: Decision, epoch: int = 0) -> tuple[Intent, ...]:
         """Return the decision's intents, in the order of the configured accounts.
