@@ -234,36 +234,40 @@ def beginnings(schedule: ConfigSchedule, day: date, version: str) -> tuple[tuple
     return tuple(found)
 
 
-def obstacles(running: BreakwaterConfig, wanted: BreakwaterConfig) -> list[str]:
-    """Return why a running system cannot turn to a configuration at the end of a day, one line each; empty: it can."""
-    found = []
-    if not wanted.portfolio.symbols:
-        found.append("portfolio.symbols is empty; name the symbols to trade")
-    for key, of in _FIXED.items():
-        before, after = of(running), of(wanted)
-        if before != after:
-            found.append(
-                f"{key} would change from {before} to {after} while the system runs, and every service cuts its days "
-                "and accounts by it; flatten, stop all services, change the configuration file and start them again"
-            )
-    return found
+def session_obstacles(running: BreakwaterConfig, wanted: BreakwaterConfig) -> list[str]:
+    """Return in what the trading day of two configurations differs, one line each; empty: in nothing.
 
-
-_FIXED: dict[str, Callable[[BreakwaterConfig], object]] = {
-    "session.start": lambda config: config.session.start.isoformat(),
-    "session.timezone": lambda config: config.session.timezone,
-    "portfolio.accounts": lambda config: ", ".join(config.portfolio.accounts),
-}
+    Every service cuts its days by its configuration file, so the day cannot change while the system runs.
+    """
+    return _differences(_SESSION_KEYS, running, wanted)
 
 
 def check_change(running: BreakwaterConfig, wanted: BreakwaterConfig) -> None:
-    """Refuse a configuration that a running system cannot turn to.
+    """Refuse a configuration that a running system cannot turn to at the end of a day.
 
     Raises:
         InvalidInputError: Naming each reason and its remedy.
     """
-    if found := obstacles(running, wanted):
-        raise InvalidInputError("; ".join(found))
+    found = _differences(_SESSION_KEYS | _ACCOUNT_KEYS, running, wanted)
+    if found:
+        raise InvalidInputError(
+            f"{'; '.join(found)}: that cannot change while the system runs; flatten, stop all services, change the "
+            "configuration file and start them again"
+        )
+
+
+_Keys = dict[str, Callable[[BreakwaterConfig], str]]
+
+_SESSION_KEYS: _Keys = {
+    "session.start": lambda config: config.session.start.isoformat(),
+    "session.timezone": lambda config: config.session.timezone,
+}
+_ACCOUNT_KEYS: _Keys = {"portfolio.accounts": lambda config: ", ".join(config.portfolio.accounts)}
+
+
+def _differences(keys: _Keys, running: BreakwaterConfig, wanted: BreakwaterConfig) -> list[str]:
+    pairs = {key: (read(running), read(wanted)) for key, read in keys.items()}
+    return [f"{key} is {before} and would be {after}" for key, (before, after) in pairs.items() if before != after]
 
 
 def symbols_of(configs: Iterable[BreakwaterConfig]) -> tuple[str, ...]:

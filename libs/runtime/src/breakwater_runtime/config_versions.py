@@ -1,4 +1,4 @@
-"""Configuration versions on the bus: kept under their hash, scheduled by compare-and-set, fixed for a day by one create.
+"""Configuration versions on the bus: kept under their hash, scheduled by compare-and-set, fixed for a day by a create.
 
 Documents are read from the stream's leader, never out of a cache: two processes that ask for the version of a day get
 the same answer.
@@ -150,7 +150,8 @@ class ConfigStore:
         if not self._bus.client.is_connected:  # else the question would wait for its time limit
             raise BusError(f"{CONFIG_BUCKET}/{key} could not be read (not connected)")
         try:
-            return await self._bus.jetstream.get_msg(_STREAM, subject=f"{_PREFIX}{key}", direct=False)
+            message = await self._bus.jetstream.get_msg(_STREAM, subject=f"{_PREFIX}{key}", direct=False)
+            return message if message.data else None  # a deleted key has a mark without content
         except nats.js.errors.NotFoundError:
             return None
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
@@ -179,7 +180,7 @@ class ConfigWatch:
         try:
             if delivery.subject.startswith(f"{_PREFIX}schedule."):
                 self._schedule = ConfigSchedule.decode(delivery.payload)
-            else:
+            elif delivery.payload:
                 fixed = DayVersion.decode(delivery.payload)
                 self._days[fixed.day] = fixed
                 for day in sorted(self._days)[:-_DAYS_IN_FORCE]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from breakwater_cli.config_commands import config as config_commands
 from breakwater_cli.dead import dead
 from breakwater_cli.fetch import fetch
 from breakwater_core.errors import BreakwaterError, InvalidInputError
@@ -36,6 +37,7 @@ app = typer.Typer(
 
 app.add_typer(dead)
 app.add_typer(fetch)
+app.add_typer(config_commands)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML or JSON configuration.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given several times.")]
@@ -460,23 +462,6 @@ def parity(
         show(found)
     if not found.is_equal:
         raise typer.Exit(DIFFERENT)
-
-
-@app.command("config")
-def show_config(
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check a configuration and print it in full, with its version."""
-    import yaml
-
-    from breakwater_runtime.config_file import read_config
-
-    settings = read_config(config, overrides or ())
-    values = settings.as_values()
-    text = f"# version {settings.version}\n{yaml.safe_dump(values, sort_keys=False)}".rstrip()
-    _print({"version": settings.version, "config": values}, as_json=as_json, text=text)
 
 
 @app.command()
