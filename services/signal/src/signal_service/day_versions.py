@@ -37,19 +37,6 @@ class DayVersions:
         self._running: tuple[date, ConfigVersion] | None = None
         self._stating = asyncio.Lock()
 
-    async def expected(self, day: date) -> ConfigVersion:
-        """Return what a day runs under, or would if it began now; nothing is fixed.
-
-        Raises:
-            BusError: If the bus does not answer.
-            InvariantError: If the bus holds what cannot be read.
-        """
-        standing = await self._store.day(day)
-        if standing is not None:
-            return await self._content(standing)
-        chosen, _ = await self._choose(day, await self._schedule())
-        return chosen
-
     async def of(self, day: date) -> ConfigVersion:
         """Return what a day that has begun, or begins now, runs under; the first call of any process fixes it.
 

@@ -78,7 +78,6 @@ class SignalHandler:
         tasks: asyncio.TaskGroup,
         put_aside: PutAside,
         control: ControlWatch | None = None,
-        expected: BreakwaterConfig | None = None,
     ) -> None:
         """Decide under the configuration of each day; live publishes run as tasks of the group.
 
@@ -89,9 +88,7 @@ class SignalHandler:
             tasks: Owns the publishes.
             put_aside: Keeps what cannot be used.
             control: Intents carry the epoch that it has seen when they are decided; None: the initial one.
-            expected: What the first day will run under, as far as is known: bars are kept for it. None: `config`.
         """
-        first = expected or config
         self._bus = bus
         self._instance = instance
         self._tasks = tasks
@@ -101,9 +98,10 @@ class SignalHandler:
         self._progress = Progress(bus)
         self._live = bus.run_id == LIVE_RUN_ID
         self._versions = DayVersions(bus, config, instance=instance)
-        self._strategy = PortfolioStrategy(first, first.portfolio.symbols, day_by_day=True)
+        self._strategy = PortfolioStrategy(config, config.portfolio.symbols, day_by_day=True)
         self._factories: dict[date, IntentFactory] = {}
-        self._book = OutcomeBook(first.portfolio.accounts)
+        self._book = OutcomeBook(config.portfolio.accounts)
+        self._early: list[MarketMessage] = []  # bars from before the first day: which of them count, it will say
         self._closed = asyncio.Event()
         self._window_starts: dict[int, int] = {}
         self._done_window = -1
@@ -182,16 +180,25 @@ class SignalHandler:
             await self._clock(value, message)
         elif isinstance(value, Unreadable):
             await self._lost(message, value.reason)
+        elif isinstance(value, TradeBatch):
+            await self._trades(value, message)
+        elif self._strategy.day is None:
+            self._early.append(message)
         else:
-            try:
-                if isinstance(value, DailyBar):
-                    self._bar(value)
-                else:
-                    await self._trades(value, message)
-            except PermanentError as error:
-                await self._lost(message, str(error))
+            await self._bar(value, message)
         if self._live and self._strategy.buffered_from_ms is None:
             self._safe = message.place
+
+    async def _start(self, at_ms: int) -> None:
+        """Begin the first day before anything of it is looked at: which symbols are traded depends on it."""
+        if self._strategy.day is not None:
+            return
+        self._strategy.advance(at_ms)
+        await self._next_decisions()
+        early, self._early = self._early, []
+        for message in early:
+            if isinstance(message.value, DailyBar):
+                await self._bar(message.value, message)
 
     def mark_gap(self, symbol: str | None = None) -> None:
         """Take note that market data is missing before what comes next: of one symbol, or of all."""
@@ -206,19 +213,30 @@ class SignalHandler:
         self.mark_gap(symbol if is_of_one else None)
         await self._put_aside(message.delivery, reason)
 
-    def _bar(self, bar: DailyBar) -> None:
-        if bar.symbol in self._strategy.symbols:
+    async def _bar(self, bar: DailyBar, message: MarketMessage) -> None:
+        if bar.symbol not in self._strategy.symbols:
+            return
+        try:
             self._strategy.feed_bar(bar)
+        except PermanentError as error:
+            await self._lost(message, str(error))
 
     async def _trades(self, batch: TradeBatch, message: MarketMessage) -> None:
-        if batch.symbol not in self._strategy.symbols or not len(batch):
+        if not len(batch):
+            return
+        await self._start(int(batch.times_ms[0]))
+        if batch.symbol not in self._strategy.symbols:
             return
         if not self._live:
             if batch.window <= self._done_window:
                 return
             self._window_starts.setdefault(batch.window, message.place.sequence)
         TRADES.inc(len(batch))
-        self._strategy.feed_trades(batch)
+        try:
+            self._strategy.feed_trades(batch)
+        except PermanentError as error:
+            await self._lost(message, str(error))
+            return
         if self._live:
             self._strategy.advance(int(batch.times_ms[-1]) + 1)
             await self._decide_live(message.received_at)
@@ -228,9 +246,11 @@ class SignalHandler:
         if clock.kind is ClockKind.DAY_OPENED:
             self._book.forget_before(clock.day)
         elif self._live:
+            await self._start(clock.now_ms)
             self._strategy.advance(clock.now_ms)
             await self._decide_live(message.received_at)
         elif clock.kind is ClockKind.ADVANCED and clock.window > self._done_window:
+            await self._start(clock.now_ms)
             self._strategy.advance(clock.now_ms)
             while decisions := await self._next_decisions():
                 await self._decide_in_step(decisions, message.received_at)
@@ -332,9 +352,11 @@ class SignalHandler:
     async def checkpoint_live(self) -> None:
         """Write down the state after the last message; live only.
 
-        Not while a decision is not on the bus yet: a restart behind it would never make it again. Nor between two days.
+        Not while a decision is not on the bus yet: a restart behind it would never make it again. Nor before the first
+        day or between two.
         """
-        if self._safe is not None and not self._publishing and self._strategy.awaited_day is None:
+        is_between = self._strategy.day is None or self._strategy.awaited_day is not None
+        if self._safe is not None and not self._publishing and not is_between:
             await self._write_checkpoint(self._safe.sequence, self._safe.stored_ns)
 
     async def _write_checkpoint(self, market_sequence: int, stored_ns: int) -> None:

@@ -17,7 +17,6 @@ from breakwater_runtime.pulling import dead_letter_alert
 from breakwater_runtime.readers import LAST_PER_SUBJECT, After, Delivery, Since, nanoseconds_of, read_stream
 from breakwater_runtime.service import Service, open_service
 from signal_service.checkpoint import Checkpoint
-from signal_service.day_versions import DayVersions
 from signal_service.handler import MarketMessage, SignalHandler, Unreadable
 from signal_service.settings import SignalSettings
 
@@ -114,7 +113,6 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
             tasks=tasks,
             put_aside=inbox.put_aside,
             control=control,
-            expected=await _expected(bus, config, settings.instance),
         )
         orders_from = await _day_start(bus, config) if live else 1
         market_from = await _resume(bus, settings, handler) or orders_from
@@ -180,14 +178,6 @@ class ScheduleNews:
             await self._changed.wait()
             self._changed.clear()
             await self._handler.schedule_changed()
-
-
-async def _expected(bus: Bus, config: BreakwaterConfig, instance: str) -> BreakwaterConfig:
-    """Return what the running day is or will be decided under, as far as the bus knows."""
-    found = await _last_clock(bus)
-    now_ms = time.time_ns() // 1_000_000 if found is None else found[0]
-    day = config.session.session().day_of(now_ms)
-    return (await DayVersions(bus, config, instance=instance).expected(day)).config
 
 
 async def _day_start(bus: Bus, config: BreakwaterConfig) -> Since:

@@ -19,7 +19,6 @@ import yaml
 from breakwater_cli.control import UNCONFIRMED, Answer, BusAddress, open_bus
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.config_schedule import (
-    ConfigSchedule,
     ConfigVersion,
     DayVersion,
     ScheduledVersion,
