@@ -5,7 +5,7 @@ the same answer.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -199,26 +199,39 @@ class ConfigWatch:
         """What the newest day that has begun runs under."""
         return self._days[max(self._days)] if self._days else None
 
-    def names_in_force(self) -> tuple[str, ...]:
-        """Return the versions in force, that of the running day first."""
+    def names_running(self) -> tuple[str, ...]:
+        """Return the versions of the newest days that have begun, newest first; the file's if none has."""
         names = [self._days[day].version for day in sorted(self._days, reverse=True)]
+        return tuple(dict.fromkeys(names or [self._file.version]))
+
+    def names_coming(self) -> tuple[str, ...]:
+        """Return the versions that are to begin, soonest first, whether they run already or not."""
         if not self._days:
-            names = [entry.version for entry in self._schedule.entries]
-            return tuple(dict.fromkeys([self._file.version, *names]))
+            return tuple(dict.fromkeys(entry.version for entry in self._schedule.entries))
         newest = max(self._days)
         held = self._schedule.entry_for(newest + timedelta(days=1))
-        names.append(self._file.version if held is None else held.version)
-        names += [entry.version for entry in self._schedule.later_than(newest)]
-        return tuple(dict.fromkeys(names))
+        names = [self._file.version if held is None else held.version]
+        return tuple(dict.fromkeys([*names, *(entry.version for entry in self._schedule.later_than(newest))]))
 
-    async def in_force(self) -> list[ConfigVersion]:
-        """Return the versions in force that can be read, that of the running day first.
+    async def running_configs(self) -> list[BreakwaterConfig]:
+        """Return the configurations of `names_running` that can be read.
 
         Raises:
             BusError: If the bus does not answer.
         """
-        found = [await self.find(name) for name in self.names_in_force()]
-        return [version for version in found if version is not None]
+        return await self._configs(self.names_running())
+
+    async def configs_in_force(self) -> list[BreakwaterConfig]:
+        """Return the configurations that run and those that are to begin, as far as they can be read.
+
+        Raises:
+            BusError: If the bus does not answer.
+        """
+        return await self._configs(dict.fromkeys([*self.names_running(), *self.names_coming()]))
+
+    async def _configs(self, names: Iterable[str]) -> list[BreakwaterConfig]:
+        found = [await self.find(name) for name in names]
+        return [version.config for version in found if version is not None]
 
     async def find(self, name: str) -> ConfigVersion | None:
         """Return a version, None if there is none that can be used; each is read once.
@@ -242,24 +255,29 @@ class ConfigWatch:
         return self._known.get(name)
 
 
-@asynccontextmanager
-async def watch_config(bus: Bus, file: BreakwaterConfig, *, name: str) -> AsyncIterator[ConfigWatch]:
-    """Follow schedule and days of the bus's run while the context is open; what stands there is known before it begins.
+async def read_config_state(bus: Bus, file: BreakwaterConfig) -> ConfigWatch:
+    """Return what the bus says now, for `follow_config` to follow.
 
     Raises:
-        BusError: If the bus does not answer at the beginning.
+        BusError: If the bus does not answer.
     """
     store = ConfigStore(bus)
     watch = ConfigWatch(store, file)
-    filters = [
-        f"{_PREFIX}{subjects.config_schedule_key(bus.run_id)}",
-        f"{_PREFIX}{subjects.config_day_key(bus.run_id, '*')}",
-    ]
     try:
         watch.take(await store.schedule(), (await store.days())[-_DAYS_IN_FORCE:])
     except InvariantError as error:
         get_logger().error("config_unreadable", reason=str(error))
+    return watch
+
+
+@asynccontextmanager
+async def follow_config(bus: Bus, watch: ConfigWatch, *, name: str) -> AsyncIterator[None]:
+    """Keep the watch up to date while the context is open."""
+    filters = [
+        f"{_PREFIX}{subjects.config_schedule_key(bus.run_id)}",
+        f"{_PREFIX}{subjects.config_day_key(bus.run_id, '*')}",
+    ]
     async with read_stream(
         bus, name=f"{name}-config", stream=_STREAM, filters=filters, start=LAST_PER_SUBJECT, handle=watch.handle
     ):
-        yield watch
+        yield
