@@ -52,6 +52,7 @@ class FillRow:
     fee: Decimal
     exec_time_ms: int
     kind: FillKind
+    order_link_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ def _fill(row: Mapping[str, Any], account: str) -> FillRow:
         fee=_number(row, "fee"),
         exec_time_ms=_time(row, "exec_time_ms"),
         kind=_one_of(FillKind, row, "kind"),
+        order_link_id=str(row.get("order_link_id", "")),
     )
 
 
