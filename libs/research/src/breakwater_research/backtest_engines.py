@@ -8,6 +8,7 @@ from typing import Protocol
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.report import Report
 from breakwater_recordings.recording import Recording
+from breakwater_research.cost_records import NO_RECORDS, CostRecords
 from breakwater_research.tick_backtest import DayWatcher, run_tick_backtest
 
 
@@ -30,6 +31,7 @@ class BacktestEngine(Protocol):
         last_day: date | None = None,
         run_id: str | None = None,
         on_day: DayWatcher | None = None,
+        records: CostRecords = NO_RECORDS,
     ) -> Report:
         """Return the report, in the shape of `breakwater_core.report.build_report`."""
 

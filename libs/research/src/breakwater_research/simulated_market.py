@@ -12,6 +12,7 @@ from breakwater_core.decimals import from_float
 from breakwater_core.errors import InvariantError
 from breakwater_core.market import Instrument, TradeBatch
 from breakwater_core.price_history import PriceHistory
+from breakwater_core.venue_rules import RANGE_SPAN_MS
 from breakwater_recordings.instruments import instrument_for
 from breakwater_recordings.recording import Recording, Window
 from breakwater_recordings.selection import first_prices
@@ -59,15 +60,15 @@ class SimulatedMarket:
         if time_ms >= self._end_ms + _PATIENCE_MS:
             raise InvariantError(
                 f"an order was repeated until {time_ms} ms, a day after the last trade, and still not filled; look "
-                " at the symbol's last prices and at costs.slippage_bps"
+                " at the symbol's last prices and at costs.slippage_bps and costs.slippage_range_share"
             )
         while self._read_until_ms <= time_ms and self._read():
             pass
 
     def forget_before(self, time_ms: int) -> None:
-        """Drop trades that nothing at or after the time can ask for."""
+        """Drop trades that nothing at or after the time can ask for; the range of a minute looks back by that."""
         for history in self._histories.values():
-            history.drop_before(time_ms)
+            history.drop_before(time_ms - RANGE_SPAN_MS)
 
     def instrument(self, symbol: str) -> Instrument:
         """Return the trading rules of a symbol that trades."""

@@ -20,7 +20,8 @@ from breakwater_core.report import Report, build_report
 from breakwater_recordings.daily_bars import DailyBarBuilder, bars_before
 from breakwater_recordings.recording import Recording, Window
 from breakwater_recordings.selection import played_days, warm_up_days
-from breakwater_research.simulated_account import SimulatedAccount
+from breakwater_research.cost_records import NO_RECORDS, CostRecords
+from breakwater_research.simulated_account import SimulatedAccount, record_counters
 from breakwater_research.simulated_executor import SimulatedExecutor
 from breakwater_research.simulated_market import SimulatedMarket
 
@@ -36,6 +37,7 @@ def run_tick_backtest(
     last_day: date | None = None,
     run_id: str | None = None,
     on_day: DayWatcher | None = None,
+    records: CostRecords = NO_RECORDS,
 ) -> Report:
     """Return the report of a backtest over recorded trades, equal to that of a replay of the same.
 
@@ -46,6 +48,8 @@ def run_tick_backtest(
         last_day: Last day wanted, included; None: the last complete one.
         run_id: Id of the run; None: that of a replay with the same inputs.
         on_day: Is told of each day that is done.
+        records: Recorded funding and spreads in place of the configuration's constants. They are part of the run's id,
+            and the counters then say how often a constant was charged all the same.
 
     Raises:
         InvalidInputError: If no complete day is in the range, a configured symbol is not recorded, or the recording is
@@ -63,11 +67,14 @@ def run_tick_backtest(
         )
     first, last = played_days(recording, first_day, last_day)
     identity = run_id or replay_run_id(
-        fingerprint=recording.fingerprint, strategy_version=config.version, first_day=first, last_day=last
+        fingerprint=records.joined_to(recording.fingerprint),
+        strategy_version=config.version,
+        first_day=first,
+        last_day=last,
     )
-    backtest = _TickBacktest(recording, config, run_id=identity, first_day=first, last_day=last)
+    backtest = _TickBacktest(recording, config, run_id=identity, first_day=first, last_day=last, records=records)
     backtest.run(on_day)
-    return build_report(
+    report = build_report(
         run_id=identity,
         config=config.as_values(),
         outcomes=backtest.outcomes,
@@ -76,13 +83,22 @@ def run_tick_backtest(
         trades=backtest.trades,
         wall_seconds=time.perf_counter() - started_s,
     )
+    report["counters"].update(record_counters(records, [executor.account for executor in backtest.executors.values()]))
+    return report
 
 
 class _TickBacktest:
     """One run."""
 
     def __init__(
-        self, recording: Recording, config: BreakwaterConfig, *, run_id: str, first_day: date, last_day: date
+        self,
+        recording: Recording,
+        config: BreakwaterConfig,
+        *,
+        run_id: str,
+        first_day: date,
+        last_day: date,
+        records: CostRecords,
     ) -> None:
         self._recording = recording
         self._config = config
@@ -102,6 +118,7 @@ class _TickBacktest:
                     deposit=config.portfolio.initial_equity,
                     market=self._market,
                     costs=config.costs,
+                    records=records,
                 ),
                 run_id=run_id,
                 market=self._market,

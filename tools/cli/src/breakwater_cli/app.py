@@ -197,6 +197,12 @@ def backtest(
     start: Annotated[str | None, typer.Option("--start", "--first-day", help="First day, e.g. 2024-05-01.")] = None,
     end: Annotated[str | None, typer.Option("--end", "--last-day", help="Last day, included.")] = None,
     run_id: Annotated[str | None, typer.Option(help="Default: the id of a replay of the same.")] = None,
+    funding: Annotated[
+        list[Path] | None, typer.Option(help="Recorded funding: CSV of symbol, timestamp, funding_rate; repeatable.")
+    ] = None,
+    book: Annotated[
+        list[str] | None, typer.Option(help="Recorded best bids and asks of a symbol: FILE or SYMBOL=FILE; repeatable.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Backtest recorded trades or candles in one process, without bus and services, and report as a replay does."""
@@ -213,6 +219,8 @@ def backtest(
         output=out,
         page=html,
         run_id=run_id,
+        funding=tuple(funding or ()),
+        books=tuple(book or ()),
         quiet=as_json,
     )
     report = run_backtest(request)

@@ -10,8 +10,11 @@ from typing import Any
 from breakwater_cli.summary import finish_report
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
+from breakwater_recordings.funding import read_funding
 from breakwater_recordings.sources import open_recording
+from breakwater_recordings.spread import read_spreads
 from breakwater_research.backtest_engines import ENGINES, EngineName
+from breakwater_research.cost_records import CostRecords
 from breakwater_research.report_files import write_report
 from breakwater_research.tearsheet import render_html
 
@@ -23,6 +26,8 @@ class BacktestRequest:
     Attributes:
         output: Folder for report.json and report.html, or the report's own file, ending in `.json`; None: neither.
         page: File for the HTML page besides; None: only the one of the folder.
+        funding: Files of recorded funding rates.
+        books: Files of recorded best bids and asks, or `SYMBOL=FILE`.
     """
 
     sources: tuple[str, ...]
@@ -33,6 +38,8 @@ class BacktestRequest:
     output: Path | None = None
     page: Path | None = None
     run_id: str | None = None
+    funding: tuple[Path, ...] = ()
+    books: tuple[str, ...] = ()
     quiet: bool = False
 
 
@@ -68,11 +75,19 @@ def run_backtest(request: BacktestRequest) -> dict[str, Any]:
         first_day=request.start,
         last_day=request.end,
         run_id=request.run_id,
+        records=_records(request),
         on_day=None if request.quiet or not sys.stderr.isatty() else _show_day,
     )
     finish_report(report, trades=report["counters"]["trades"], wall_seconds=time.perf_counter() - started)
     _write(report, request)
     return report
+
+
+def _records(request: BacktestRequest) -> CostRecords:
+    return CostRecords(
+        funding=read_funding(*request.funding) if request.funding else None,
+        spreads=read_spreads(*request.books) if request.books else None,
+    )
 
 
 def _show_day(day: date, trades: int) -> None:

@@ -1,0 +1,11 @@
+"""The decorator of the functions that numba compiles: once per machine, callable from any number of threads."""
+
+from collections.abc import Callable
+
+import numba
+
+
+def compiled[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function compiled by numba, kept on disk, and without the interpreter's lock while it runs."""
+    made: Callable[P, R] = numba.njit(cache=True, nogil=True)(function)
+    return made
