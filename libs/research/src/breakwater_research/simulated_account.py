@@ -31,7 +31,7 @@ from breakwater_core.venue_rules import (
     trading_fee,
 )
 from breakwater_research.cost_records import NO_RECORDS, CostRecords
-from breakwater_research.simulated_market import SimulatedMarket
+from breakwater_research.simulated_market import Market
 
 MARGIN_LEVERAGE = Decimal(10)
 """Leverage that the executor sets for each symbol unless told otherwise; it bounds the margin, not the size."""
@@ -91,7 +91,7 @@ class SimulatedAccount:
         *,
         run_id: str,
         deposit: Decimal,
-        market: SimulatedMarket,
+        market: Market,
         costs: CostSettings,
         records: CostRecords = NO_RECORDS,
     ) -> None:
