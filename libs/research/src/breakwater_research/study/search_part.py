@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from breakwater_research.bars.bar_table import BarTable
 from breakwater_research.returns import ReturnSeries
 from breakwater_research.search.deflated_sharpe import deflated_sharpe
-from breakwater_research.search.figures import Objective, figures
+from breakwater_research.search.figures import DAYS_PER_YEAR, Objective, figures
 from breakwater_research.search.overfitting import probability_of_overfitting
+from breakwater_research.search.randomization import RandomTest, flip_signs
 from breakwater_research.search.walk_forward import (
     WalkForwardPlan,
     WindowChoice,
@@ -23,6 +24,15 @@ from breakwater_research.study.plan import StudyPlan
 from breakwater_research.study.variants import Variant
 
 OBJECTIVE = Objective("sharpe")
+
+ONE_SERIES = (
+    "If there were no edge, each day's gain would be as likely as the same loss: the out-of-sample return of each day is multiplied by "
+    "+1 or -1 at random."
+)
+EVERY_SET = (
+    "If no set had an edge, each day's gains would be as likely as the same losses: the returns of each day, of all sets alike, are "
+    "multiplied by +1 or -1 at random, and the best set is chosen again."
+)
 
 
 @dataclass(frozen=True)
@@ -143,3 +153,22 @@ def _walk(
     choices = [choose(returns, window, OBJECTIVE, candidates) for window in windows]
     judged = days[windows[0].test_start : windows[-1].test_stop]
     return ReturnSeries(f"{kind} walk-forward", judged, stitched_returns(returns, choices)), choices
+
+
+def _chance(
+    plan: StudyPlan, returns: NDArray[np.float64], out_of_sample: ReturnSeries
+) -> tuple[Chance, ...]:
+    """Return the tests against chance: of what the windows chose, and of the best of all sets."""
+    chosen = flip_signs(out_of_sample.returns[np.newaxis], seed=plan.seed, flips=plan.permutations)
+    best = flip_signs(returns, seed=plan.seed, flips=plan.permutations)
+    return (
+        _annual("out-of-sample returns against flipped signs", ONE_SERIES, chosen),
+        _annual("best of all sets against flipped signs", EVERY_SET, best),
+    )
+
+
+def _annual(name: str, null: str, test: RandomTest) -> Chance:
+    """Return a test of daily Sharpe ratios with annual ones."""
+    year = DAYS_PER_YEAR**0.5
+    values = tuple((test.scores * year).tolist())
+    return Chance(name, null, "annual Sharpe ratio", test.observed * year, values, test.p_value)
