@@ -5,8 +5,8 @@ is what the tick engine would compute from the recording. It is made once, read-
 of parameter sets and threads. Prices are float64 quote currency per 1 base unit, times int64 milliseconds UTC.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import NamedTuple
@@ -195,6 +195,32 @@ def open_bar_table(recording: Recording, session: Session) -> BarTable:
         complete=complete,
         running_highs=highs,
         running_lows=lows,
+    )
+
+
+def rebuilt(
+    table: BarTable, times: NDArray[np.int64], prices: Mapping[str, NDArray[np.float64]], trade_at: NDArray[np.int64]
+) -> BarTable:
+    """Return the table with other bars of the same symbols and days, and its running highs and lows made anew.
+
+    Args:
+        table: Gives everything that is not replaced.
+        times: As `Paths.times`.
+        prices: `opens`, `highs`, `lows` and `closes` as in `Paths`.
+        trade_at: As `BarTable.trade_at`, of the new bars.
+    """
+    highs, lows = prices["highs"], prices["lows"]
+    paths = table.paths._replace(
+        times=times, **prices, block_highs=_blocks(highs, np.maximum), block_lows=_blocks(lows, np.minimum)
+    )
+    running_highs, running_lows = _running(paths, trade_at)
+    return replace(
+        table,
+        paths=paths,
+        trade_at=trade_at,
+        daily=_daily(paths, trade_at, running_highs, running_lows),
+        running_highs=running_highs,
+        running_lows=running_lows,
     )
 
 

@@ -105,9 +105,7 @@ def deflated_sharpe(returns: NDArray[np.float64], chosen: int) -> DeflatedSharpe
     benchmark = expected_largest_sharpe(tries, variance)
     skewness, kurtosis = _shape_of(returns[chosen])
     sharpe = float(sharpes[chosen])
-    probability = probability_above(
-        sharpe=sharpe, benchmark=benchmark, days=days, skewness=skewness, kurtosis=kurtosis
-    )
+    probability = probability_above(sharpe=sharpe, benchmark=benchmark, days=days, skewness=skewness, kurtosis=kurtosis)
     return DeflatedSharpe(probability, sharpe, benchmark, tries, variance, skewness, kurtosis, days)
 
 

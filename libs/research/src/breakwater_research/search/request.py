@@ -20,6 +20,9 @@ FORMAT: Final = 1
 """Of results, search.json and finished chunks; another number does not resume."""
 
 
+SHARPE: Final = Objective("sharpe")
+
+
 class Method(StrEnum):
     """How the space is searched."""
 
@@ -48,14 +51,14 @@ class SearchRequest:
     """
 
     space: SearchSpace
-    objective: Objective = Objective("sharpe")
+    objective: Objective = SHARPE
     method: Method = Method.GRID
     trials: int = 200
     seed: int = 7
     plan: WalkForwardPlan | None = None
     holdout: float = 0.3
     permutations: int = 200
-    chunk_sets: int = 64
+    chunk_sets: int = 32
     first_day: date | None = None
     last_day: date | None = None
 

@@ -114,7 +114,7 @@ class SearchSpace:
         first = tuple(0 for _ in self.axes)
         for number, axis in enumerate(self.axes):
             for index in range(len(axis.values)):  # names a wrong value before anything is computed
-                self.config(first[:number] + (index,) + first[number + 1 :])
+                self.config((*first[:number], index, *first[number + 1 :]))
 
     @property
     def size(self) -> int:
@@ -132,9 +132,7 @@ class SearchSpace:
 
     def values(self, point: tuple[int, ...]) -> dict[str, Value]:
         """Return what a set puts in, by key."""
-        return {
-            key: axis.values[index] for axis, index in zip(self.axes, point, strict=True) for key in axis.keys
-        }
+        return {key: axis.values[index] for axis, index in zip(self.axes, point, strict=True) for key in axis.keys}
 
     def config(self, point: tuple[int, ...]) -> BreakwaterConfig:
         """Return the parameter set of one index per axis.
