@@ -5,6 +5,7 @@ counts: a year has 365 trading days. The risk-free rate is taken as 0.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -136,3 +137,15 @@ class ReturnSeries:
 def day_number(day: date) -> int:
     """Return the day as days since 1970-01-01."""
     return (day - _EPOCH).days
+
+
+def days_of_texts(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Return days written as `2024-01-31` as days since 1970-01-01.
+
+    Raises:
+        InvalidInputError: If one is no date.
+    """
+    try:
+        return np.array([day_number(date.fromisoformat(text)) for text in texts], dtype=np.int64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"days must be dates such as 2024-01-31: {error}") from error

@@ -340,6 +340,54 @@ def report(
 
 
 @app.command()
+def study(
+    data: Annotated[list[Path], typer.Option("--data", help="Folder or file of candles; may be repeated.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for study.html, portfolio.html and study.json.")] = Path(
+        "var/study"
+    ),
+    document: Annotated[
+        Path | None, typer.Option(help="Markdown file to write; graphics go to the folder beside it of its name.")
+    ] = None,
+    symbols: Annotated[
+        str | None, typer.Option(help="Symbols, with commas between; default: the ten longest histories.")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="File names of other markets, e.g. '*_spot_*', which is the default.")
+    ] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    start: Annotated[str | None, typer.Option("--start", "--first-day", help="First day, e.g. 2024-05-01.")] = None,
+    end: Annotated[str | None, typer.Option("--end", "--last-day", help="Last day, included.")] = None,
+    train_days: Annotated[int, typer.Option(min=2, help="Days on which a walk-forward window chooses.")] = 365,
+    test_days: Annotated[int, typer.Option(min=1, help="Days on which it is judged.")] = 90,
+    permutations: Annotated[int, typer.Option(min=1, help="Of each test against chance.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the permutations.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Study the strategy on candles: filters, surfaces, walk-forward, chance, costs, leverage; nothing typed by hand."""
+    from breakwater_cli.study import StudyRequest, made_by, make_study, study_config
+    from breakwater_research.study.plan import StudyPlan
+
+    plan = StudyPlan(
+        folders=tuple(data),
+        config=study_config(config, overrides or (), symbols),
+        leave_out=tuple(leave_out or ("*_spot_*",)),
+        first_day=_day(start, "--start"),
+        last_day=_day(end, "--end"),
+        train_days=train_days,
+        test_days=test_days,
+        permutations=permutations,
+        seed=seed,
+    )
+    figures = make_study(
+        StudyRequest(plan=plan, output=out, document=document, command=made_by(sys.argv[1:]), quiet=as_json)
+    )
+    _print(figures, as_json=as_json, text="\n".join([figures["verdict"], *figures["reasons"]]))
+    if not as_json:
+        sys.stdout.write(f"pages: {out / 'study.html'}  {out / 'portfolio.html'}   figures: {out / 'study.json'}\n")
+
+
+@app.command()
 def parity(
     a: Annotated[str, typer.Argument(help="What should have happened: report.json, folder of a run, or run id.")],
     b: Annotated[str, typer.Argument(help="What did happen: the same.")],

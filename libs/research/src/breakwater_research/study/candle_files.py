@@ -107,7 +107,7 @@ def find_candles(
                 if part.trades
             ]
         except InvalidInputError as error:
-            left_out.append(LeftOut(path.name, str(error).removeprefix(f"{path}: ")))
+            left_out.append(LeftOut(path.name, str(error).replace(str(path), path.name)))
             continue
         if found and found[0].span_ms > LONGEST_SPAN_MS:
             left_out.append(LeftOut(path.name, "its bars are too long to say when within the day a price was met"))

@@ -155,9 +155,7 @@ def _walk(
     return ReturnSeries(f"{kind} walk-forward", judged, stitched_returns(returns, choices)), choices
 
 
-def _chance(
-    plan: StudyPlan, returns: NDArray[np.float64], out_of_sample: ReturnSeries
-) -> tuple[Chance, ...]:
+def _chance(plan: StudyPlan, returns: NDArray[np.float64], out_of_sample: ReturnSeries) -> tuple[Chance, ...]:
     """Return the tests against chance: of what the windows chose, and of the best of all sets."""
     chosen = flip_signs(out_of_sample.returns[np.newaxis], seed=plan.seed, flips=plan.permutations)
     best = flip_signs(returns, seed=plan.seed, flips=plan.permutations)

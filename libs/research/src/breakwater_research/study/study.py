@@ -259,9 +259,7 @@ class _Runs:
         )
 
     def _run(self, configs: dict[str, BreakwaterConfig]) -> tuple[Variant, ...]:
-        return tuple(
-            run_variants(self._table, configs, first_day=self._plan.first_day, last_day=self._plan.last_day)
-        )
+        return tuple(run_variants(self._table, configs, first_day=self._plan.first_day, last_day=self._plan.last_day))
 
 
 def span_name(span_ms: int) -> str:

@@ -97,7 +97,12 @@ def comparison_page(study: Study) -> str:
     charts = study_charts(study)
     answer = verdict(study.search)
     blocks: list[Block] = [
-        Words("verdict", "Is it significant?", (answer.sentence, *answer.reasons), tone_of(1 if answer.is_significant else -1)),
+        Words(
+            "verdict",
+            "Is it significant?",
+            (answer.sentence, *answer.reasons),
+            tone_of(1 if answer.is_significant else -1),
+        ),
         charts["equity"],
         Words("holding", "Beside holding the same symbols", (against_holding(study),)),
         *_compared("Filters", charts["filters"], about_filters(study), study.filters),
@@ -111,7 +116,11 @@ def comparison_page(study: Study) -> str:
             for number, test in enumerate(study.search.chance, start=1)
             for part in (
                 *_some(charts, f"chance-{number}"),
-                Words(f"chance-words-{number}", test.name.capitalize(), (test.null, _in_words(test.p_value, len(test.values)))),
+                Words(
+                    f"chance-words-{number}",
+                    test.name.capitalize(),
+                    (test.null, _in_words(test.p_value, len(test.values))),
+                ),
             )
         ],
         *_compared("Costs", charts["costs"], about_costs(study), study.costs),
@@ -141,7 +150,9 @@ def series_headlines(
         Headline("Total return", percent(series.total, 1, signed=True), what, tone_of(series.total)),
         Headline("A year", percent(series.annual_growth, 1, signed=True), "compound", tone_of(series.annual_growth)),
         Headline("Sharpe ratio", fixed(series.sharpe), "annual"),
-        Headline("Max drawdown", percent(series.max_drawdown, 1), f"{series.longest_below_peak_days:,} days below a peak"),
+        Headline(
+            "Max drawdown", percent(series.max_drawdown, 1), f"{series.longest_below_peak_days:,} days below a peak"
+        ),
         Headline("Volatility", percent(series.annual_volatility, 1), "annual"),
         Headline("Calmar ratio", fixed(series.calmar), "growth / drawdown"),
     ]
