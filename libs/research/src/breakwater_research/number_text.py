@@ -89,8 +89,8 @@ def _decimals(step: float) -> int:
 
 
 def plain_text(value: object) -> str:
-    """Return a setting's value as text: numbers without needless zeros, lists with commas, `none` where nothing is set."""
-    if value is None or value != value:  # noqa: PLR0124  # what a table has for "not set" is not equal to itself
+    """Return a setting's value as text: numbers without needless zeros, lists with commas, `none` if it is not set."""
+    if value is None or value != value:  # what a table has for "not set" is not equal to itself
         return "none"
     if isinstance(value, list | tuple):
         return ", ".join(plain_text(entry) for entry in value) or "none"

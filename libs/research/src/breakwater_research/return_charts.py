@@ -64,12 +64,14 @@ def growth_chart(
     is_log = highest / lowest > _LOG_RATIO
     if is_log:
         scale, ticks = _log_scale(lowest, highest)
-        at: Callable[[float], float] = lambda value: scale.at(math.log10(value))  # noqa: E731
     else:
         scale, values = nice_scale(value - 1 for one in growth.values() for value in one)
         step = (values[1] - values[0]) * 100
         ticks = value_ticks(scale, values, lambda value: f"{compact(value * 100, step)}%")
-        at = lambda value: scale.at(value - 1)  # noqa: E731
+
+    def at(value: float) -> float:
+        return scale.at(math.log10(value) if is_log else value - 1)
+
     across = Scale(first.toordinal() - 1, last.toordinal())
     points = {
         one.name: [
@@ -286,7 +288,7 @@ def _hints(series: Sequence[ReturnSeries], across: Scale, values: Sequence[NDArr
 
 
 def _log_scale(lowest: float, highest: float) -> tuple[Scale, tuple[Tick, ...]]:
-    """Return a logarithmic scale over the values, and ticks at 1, 2 and 5 times powers of ten or at the powers alone."""
+    """Return a logarithmic scale over the values, ticks at 1, 2 and 5 times powers of ten or at the powers alone."""
     low, high = math.log10(lowest), math.log10(highest)
     room = (high - low) * 0.03
     scale = Scale(low - room, high + room, EXTENT, 0.0)

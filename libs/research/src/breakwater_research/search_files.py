@@ -80,5 +80,3 @@ def read_search(folder: Path) -> SearchFiles:
     if lacking:
         raise InvalidInputError(f"{results}: lacks the columns {', '.join(lacking)}; {_REMEDY}")
     return SearchFiles(values, table)
-
-

@@ -1,4 +1,4 @@
-"""The page of a search: the chosen set, every set as heat maps, walk-forward windows, and the tests against chance in words."""
+"""The page of a search: the chosen set, heat maps of all sets, walk-forward windows, tests against chance in words."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,8 @@ MOST_SETS = 50
 """Sets in the table, best first."""
 
 FOOTER = (
-    "Returns are net of all costs, compound daily and count every calendar day; a year has 365. Sharpe ratios are annual, without a "
+    "Returns are net of all costs, compound daily and count every calendar day; a year has 365. Sharpe ratios "
+    "are annual, without a "
     "risk-free rate. In-sample days chose the set, out-of-sample days did not."
 )
 
@@ -49,7 +50,9 @@ def render_search(folder: Path) -> str:
     try:
         return _render(search)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InvalidInputError(f"{folder}: is no search that this version wrote ({error!r}); run the search again") from error
+        raise InvalidInputError(
+            f"{folder}: is no search that this version wrote ({error!r}); run the search again"
+        ) from error
 
 
 def _render(search: SearchFiles) -> str:
@@ -93,9 +96,7 @@ def _render(search: SearchFiles) -> str:
     )
 
 
-def _headlines(
-    chosen: Mapping[str, Any], inside: ReturnSeries | None, outside: ReturnSeries | None
-) -> list[Headline]:
+def _headlines(chosen: Mapping[str, Any], inside: ReturnSeries | None, outside: ReturnSeries | None) -> list[Headline]:
     headlines = [Headline(key.rpartition(".")[2], plain_text(value)) for key, value in chosen["values"].items()]
     for name, series in (("in-sample", inside), ("out-of-sample", outside)):
         if series is None:
@@ -130,12 +131,13 @@ def _surfaces(search: SearchFiles) -> list[HeatMap]:
             best = _best_per_pair(table, row_key, column_key, f"{sample}_sharpe")
             if best is None:
                 continue
-            others = f"; of {', '.join(_short(key) for key in varied if key not in {row_key, column_key})} the best in-sample"
+            others = ", ".join(_short(key) for key in varied if key not in {row_key, column_key})
+            of_best = f"; of {others} the best in-sample" if others else ""
             maps.append(
                 surface(
                     key=f"surface-{number}-{sample.replace('_', '-')}",
                     title=f"Sharpe ratio {sample.replace('_', '-')} by {_short(row_key)} and {_short(column_key)}",
-                    note=f"Annual, after costs; the chosen set is framed{others if len(varied) > 2 else ''}.",
+                    note=f"Annual, after costs; the chosen set is framed{of_best}.",
                     row_name=_short(row_key),
                     column_name=_short(column_key),
                     values=best,
@@ -205,7 +207,8 @@ def _windows(walk_forward: Mapping[str, Any] | None, keys: Sequence[str]) -> lis
             for window in windows
         ],
         note=(
-            f"{walk_forward['kind'].capitalize()} windows: {walk_forward['train_days']} days choose, the {walk_forward['test_days']} after them "
+            f"{walk_forward['kind'].capitalize()} windows: {walk_forward['train_days']} days choose, the "
+            f"{walk_forward['test_days']} after them "
             "judge. Better than: share of the sets that did worse there; chance gives 50%."
         ),
     )
@@ -218,7 +221,8 @@ def _chance(key: str, title: str, test: Mapping[str, Any] | None, figure: str) -
     p_value, count = test["p_value"], test["count"]
     meaning = "cannot be told from chance" if not test["significant"] else "is unlikely to be chance"
     words = (
-        f"p = {fixed(p_value, 3)} ({count:,} random copies): the best set {meaning}. If there were nothing to find, a figure as large "
+        f"p = {fixed(p_value, 3)} ({count:,} random copies): the best set {meaning}. If there were nothing to "
+        f"find, a figure as large "
         f"as {fixed(test['observed'], 3)} would be seen in {percent(p_value, 1)} of all searches."
     )
     return [
@@ -230,12 +234,16 @@ def _chance(key: str, title: str, test: Mapping[str, Any] | None, figure: str) -
 def _statistics(values: Mapping[str, Any]) -> Words:
     deflated, overfitting = values["deflated_sharpe"], values.get("overfitting")
     lines = [
-        f"Deflated Sharpe ratio {fixed(deflated['probability'], 3)}: the probability that the chosen set's true Sharpe ratio is above "
-        f"what the best of {deflated['tries']:,} worthless sets would show."
+        (
+            f"Deflated Sharpe ratio {fixed(deflated['probability'], 3)}: the probability that the chosen set's "
+            f"true Sharpe ratio is above "
+            f"what the best of {deflated['tries']:,} worthless sets would show."
+        )
     ]
     if overfitting is not None:
         lines.append(
-            f"Probability of backtest overfitting {fixed(overfitting['probability'], 3)}: how often the set that is best on half of the "
+            f"Probability of backtest overfitting {fixed(overfitting['probability'], 3)}: how often the set "
+            f"that is best on half of the "
             f"days is below the middle on the other half, over {overfitting['ways']:,} ways to halve them."
         )
     return Words("statistics", "Chosen among many", tuple(lines))
@@ -284,7 +292,10 @@ def _best_sets(search: SearchFiles) -> Table:
         (
             Column("Set", is_text=True),
             *[Column(_short(key)) for key in search.keys],
-            *[Column(name.replace("_sample_", "-sample ").replace("out_of-", "out-of-").replace("_", " ")) for name in figures],
+            *[
+                Column(name.replace("_sample_", "-sample ").replace("out_of-", "out-of-").replace("_", " "))
+                for name in figures
+            ],
         ),
         rows,
         note=f"The {len(rows)} best of {len(search.results):,} by the objective in-sample; all are in results.parquet.",

@@ -1,4 +1,4 @@
-"""Charts and heat maps as SVG files of their own, for documents: no script, no font, light or dark as the reader has it."""
+"""Charts and heat maps as SVG files of their own, for documents: no script, no font, light or dark as the reader is."""
 
 from breakwater_research.charts import Chart
 from breakwater_research.heat_maps import HeatMap

@@ -326,15 +326,25 @@ def paper_exchange(
 
 @app.command()
 def report(
-    database: Annotated[str, typer.Argument(help="SQLAlchemy URL, or the --out folder of an earlier run.")],
+    database: Annotated[
+        str, typer.Argument(help="SQLAlchemy URL, the --out folder of an earlier run, or the folder of a search.")
+    ],
     run_id: Annotated[str | None, typer.Option(help="Run to report; default: the only one.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for report.json and report.html.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Folder for report.json and report.html; a search's page goes to its own by default."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the report of a run from the reporter's database."""
-    from breakwater_cli.reports import make_report
+    """Make the report of a run from the reporter's database, or the page of a search from its folder."""
+    from breakwater_cli.reports import make_report, make_search_page
     from breakwater_cli.summary import summary_line
 
+    if (searched := make_search_page(Path(database), out)) is not None:
+        _print(searched, as_json=as_json, text=f"{searched['verdict']}\npage: {searched['page']}")
+        return
     values = make_report(database, run_id, out)
     _print(values, as_json=as_json, text=summary_line(values))
 
@@ -360,11 +370,12 @@ def study(
     end: Annotated[str | None, typer.Option("--end", "--last-day", help="Last day, included.")] = None,
     train_days: Annotated[int, typer.Option(min=2, help="Days on which a walk-forward window chooses.")] = 365,
     test_days: Annotated[int, typer.Option(min=1, help="Days on which it is judged.")] = 90,
-    permutations: Annotated[int, typer.Option(min=1, help="Of each test against chance.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the permutations.")] = 1,
+    permutations: Annotated[int, typer.Option(min=1, help="Copies with flipped signs, of each such test.")] = 1000,
+    shuffles: Annotated[int, typer.Option(min=1, help="Copies with shuffled days; each runs every set again.")] = 99,
+    seed: Annotated[int, typer.Option(help="Of the copies.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Study the strategy on candles: filters, surfaces, walk-forward, chance, costs, leverage; nothing typed by hand."""
+    """Study the strategy on candles: filters, surfaces, walk-forward, tests against chance, costs, leverage."""
     from breakwater_cli.study import StudyRequest, made_by, make_study, study_config
     from breakwater_research.study.plan import StudyPlan
 
@@ -377,6 +388,7 @@ def study(
         train_days=train_days,
         test_days=test_days,
         permutations=permutations,
+        shuffles=shuffles,
         seed=seed,
     )
     figures = make_study(

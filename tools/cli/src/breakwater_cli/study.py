@@ -84,7 +84,7 @@ def made_by(arguments: Sequence[str]) -> str:
 def study_values(study: Study) -> dict[str, Any]:
     """Return the study's main figures as plain values; what is no number is None."""
     search, answer = study.search, verdict(study.search)
-    return _finite(
+    values: dict[str, Any] = _finite(
         {
             "fingerprint": study.fingerprint,
             "configuration": study.config.as_values(),
@@ -114,6 +114,7 @@ def study_values(study: Study) -> dict[str, Any]:
             "reasons": list(answer.reasons),
         }
     )
+    return values
 
 
 def _finite(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The candles that a study is made from: which files of a folder hold which symbols over which time, and which are used."""
+"""The candles of a study: which files of a folder hold which symbols over which time, and which are used."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -4,15 +4,10 @@ import math
 from dataclasses import dataclass
 
 from breakwater_research.number_text import fixed, percent
+from breakwater_research.search.randomization import LEVEL
+from breakwater_research.search.verdict import LEAST_DEFLATED, MOST_OVERFIT
 from breakwater_research.study.search_part import SearchOutcome
 from breakwater_research.study.study import Study, span_name
-
-SIGNIFICANT = 0.05
-"""Largest probability of a result by chance that counts as significant."""
-BELIEVED = 0.95
-"""Smallest deflated Sharpe ratio that counts as believable."""
-OVERFITTED = 0.5
-"""Probability of overfitting from which a choice is no better than one by lot."""
 
 
 @dataclass(frozen=True)
@@ -37,27 +32,30 @@ def verdict(search: SearchOutcome) -> Verdict:
     checks = [
         (
             earned,
-            f"out-of-sample Sharpe ratio {fixed(out_of_sample, signed=True)} ({percent(search.out_of_sample.total, signed=True)} in all)",
+            (
+                f"out-of-sample Sharpe ratio {fixed(out_of_sample, signed=True)} "
+                f"({percent(search.out_of_sample.total, signed=True)})"
+            ),
             "above 0",
         ),
         *(
-            (one.p_value <= SIGNIFICANT, f"{one.name}: p = {fixed(one.p_value, 3)}", f"at most {fixed(SIGNIFICANT)}")
+            (one.p_value <= LEVEL, f"{one.name}: p = {fixed(one.p_value, 3)}", f"at most {fixed(LEVEL)}")
             for one in search.chance
         ),
         (
-            search.deflated_sharpe >= BELIEVED,
+            search.deflated_sharpe >= LEAST_DEFLATED,
             f"deflated Sharpe ratio of the best of {search.tries} sets: {fixed(search.deflated_sharpe, 3)}",
-            f"at least {fixed(BELIEVED)}",
+            f"at least {fixed(LEAST_DEFLATED)}",
         ),
         (
-            search.overfitting < OVERFITTED,
+            search.overfitting < MOST_OVERFIT,
             f"probability of backtest overfitting: {fixed(search.overfitting)}",
-            f"below {fixed(OVERFITTED)}",
+            f"below {fixed(MOST_OVERFIT)}",
         ),
     ]
     passed = all(is_passed for is_passed, _, _ in checks)
     if passed:
-        sentence = "Significant: what was chosen in-sample earned money out-of-sample, and every test against chance was passed."
+        sentence = "Significant: what was chosen in-sample earned money out-of-sample, and every test was passed."
     elif not earned:
         sentence = "Not significant: what was chosen in-sample lost money out-of-sample."
     else:
@@ -97,7 +95,8 @@ def about_costs(study: Study) -> str:
         f"{change}: {percent(free.series.annual_growth, 1, signed=True)} a year without any, "
         f"{percent(full.series.annual_growth, 1, signed=True)} with all of them; {full.trades:,} trades paid "
         f"{percent(full.fees / full.series.years, 1)} of the equity a year in fees, "
-        f"{percent(full.slippage / full.series.years, 1)} in slippage, {percent(full.funding / full.series.years, 1)} in funding."
+        f"{percent(full.slippage / full.series.years, 1)} in slippage, "
+        f"{percent(full.funding / full.series.years, 1)} in funding."
     )
 
 
@@ -117,7 +116,8 @@ def about_leverage(study: Study) -> str:
     closed = [one for one in study.leverages if one.liquidations]
     text = f"Growth was largest at {best.name}x ({percent(best.series.annual_growth, 1, signed=True)} a year)"
     if all(one.series.annual_growth <= 0 for one in study.leverages):
-        text = f"Every leverage lost money, least at {best.name}x ({percent(best.series.annual_growth, 1, signed=True)} a year)"
+        least = percent(best.series.annual_growth, 1, signed=True)
+        text = f"Every leverage lost money, least at {best.name}x ({least} a year)"
     if not closed:
         return f"{text}; no position was closed by the exchange."
     counts = ", ".join(f"{one.liquidations} at {one.name}x" for one in closed)
@@ -133,8 +133,9 @@ def about_spans(study: Study) -> tuple[str, ...]:
         sentences.append(
             f"{one.coarse} against {one.fine}, {one.symbol_days} days of {len(one.symbols)} symbols: "
             f"{percent(one.same_side_share, 1)} of the days with a trade had the same one; a trade made "
-            f"{fixed(coarse, 1, signed=True)} against {fixed(fine, 1, signed=True)} bps, entries lay {fixed(gaps[0], 1)} "
-            f"against {fixed(gaps[1], 1)} bps beyond their targets, daily results correlate by {fixed(one.correlation)}."
+            f"{fixed(coarse, 1, signed=True)} against {fixed(fine, 1, signed=True)} bps, the median entry lay "
+            f"{fixed(gaps[0], 1)} "
+            f"against {fixed(gaps[1], 1)} bps beyond its target, daily results correlate by {fixed(one.correlation)}."
         )
     return tuple(sentences)
 
@@ -143,42 +144,56 @@ def known_and_not_known(study: Study) -> tuple[tuple[str, str], ...]:
     """Return the limits of the study: what it is about, and what follows for the figures."""
     histories = study.histories
     late = [one for one in histories if one.first_day > study.base.series.dates[0]]
+    last = max(histories, key=lambda one: one.first_day)
     missing = sum(one.missing_days for one in histories)
     funding = study.config.costs.funding_rate
     named = study.plan.config.portfolio.symbols
     chosen = (
         "The symbols were named by the user of the study."
         if named
-        else "The symbols are those with the longest history among the candles given: no price was looked at, but a market that was "
+        else "The symbols are those with the longest history among the candles given: no price was looked at, but a market "
+        "that was "
         "delisted since leaves no candles."
     )
+    worst = percent(study.worst_fills.series.total if study.worst_fills else None, 1, signed=True)
     cut = (
-        f"The bars of {span_name(study.span_ms)} say neither when a target was met nor whether high or low came first; the path "
+        f"The bars of {span_name(study.span_ms)} say neither when a target was met nor whether high or low "
+        f"came first; the path "
         "open, low, high, close (open, high, low, close for a falling bar) is an assumption."
     )
     if study.pieces > 1:
         cut += (
-            f" Each bar is cut into {study.pieces} pieces along it, so that entries lie near their targets; walked corner to corner, "
-            f"the same portfolio returns {percent(study.worst_fills.series.total if study.worst_fills else None, 1, signed=True)}."
+            f" Each bar is cut into {study.pieces} pieces along it, so that entries lie near their targets; "
+            f"walked corner to corner, "
+            f"the same portfolio returns {worst}."
         )
     return (
         ("Survivorship", f"{chosen} Markets that died are missing, which flatters longs above all."),
         ("Order of prices within a bar", cut),
         (
             "Funding",
-            f"A constant rate of {percent(funding, 3)} per 8-hour stamp stands for all symbols and years; the true rate moved and was "
-            "often higher when prices rose.",
+            (
+                f"A constant rate of {percent(funding, 3)} per 8-hour stamp stands for all symbols and years; the "
+                f"true rate moved and was "
+                "often higher when prices rose."
+            ),
         ),
         (
             "Listing dates",
-            f"{len(late)} of {len(histories)} symbols begin after the first day ({histories[0].symbol if not late else late[-1].symbol} "
-            f"on {late[-1].first_day if late else histories[0].first_day}); until then their share of the equity lies idle. "
-            f"{missing} days of all symbols are incomplete and are not traded, nor are days whose average needs one of them.",
+            (
+                f"{len(late)} of {len(histories)} symbols begin after the first day ({last.symbol} "
+                f"last on {last.first_day}); until then their share of the equity lies idle. "
+                f"{missing} days of all symbols are incomplete and are not traded, nor are days whose average "
+                f"needs one of them."
+            ),
         ),
         (
             "Slippage",
-            f"A constant {fixed(study.config.costs.slippage_bps, 1)} bps per order whatever its size, the symbol and the year; the account is assumed small "
-            "beside the market.",
+            (
+                f"A constant {fixed(study.config.costs.slippage_bps, 1)} bps per order whatever its size, the "
+                f"symbol and the year; the account is assumed small "
+                "beside the market."
+            ),
         ),
         (
             "Risk stops and latency",

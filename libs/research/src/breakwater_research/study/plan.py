@@ -13,8 +13,8 @@ SYMBOLS = 10
 """Size of the portfolio unless the symbols are named."""
 
 ASSUMED_COSTS = {"costs.slippage_bps": "2", "costs.funding_rate": "0.0001"}
-"""Used where the configuration does not say otherwise: two basis points against each order, and the neutral funding rate of 0.01 % per
-8 hours, which longs pay to shorts."""
+"""Used where the configuration does not say otherwise: two basis points against each order, and the neutral funding
+rate of 0.01 % per 8 hours, which longs pay to shorts."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class StudyPlan:
         slippages_bps: Values of `costs.slippage_bps`.
         train_days: Days on which a walk-forward window chooses.
         test_days: Days on which it is judged.
-        permutations: Number of permutations of the test against chance.
-        seed: Of the permutations.
+        permutations: Copies with flipped signs, of each such test against chance.
+        shuffles: Copies with shuffled days; each runs every set again.
+        seed: Of the copies.
         steps_per_leg: Into how many steps a leg of a long bar is cut.
     """
 
@@ -50,6 +51,7 @@ class StudyPlan:
     train_days: int = 365
     test_days: int = 90
     permutations: int = 1000
+    shuffles: int = 99
     seed: int = 1
     steps_per_leg: int = 20
 
@@ -58,5 +60,7 @@ class StudyPlan:
             raise InvalidInputError("a study needs candles; name a folder with --data")
         if not (self.k_values and self.ma_windows and self.leverages and self.slippages_bps):
             raise InvalidInputError("a study varies k, moving average, leverage and slippage; give each a value")
-        if self.permutations < 1:
-            raise InvalidInputError(f"permutations must be at least 1, were {self.permutations}")
+        if self.permutations < 1 or self.shuffles < 1:
+            raise InvalidInputError(
+                f"permutations and shuffles must be at least 1, were {self.permutations} and {self.shuffles}"
+            )

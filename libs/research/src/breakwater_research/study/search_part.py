@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from breakwater_research.bars.bar_table import BarTable
 from breakwater_research.returns import ReturnSeries
 from breakwater_research.search.deflated_sharpe import deflated_sharpe
-from breakwater_research.search.figures import DAYS_PER_YEAR, Objective, figures
+from breakwater_research.search.figures import DAYS_PER_YEAR, Objective, daily_sharpe, figures
 from breakwater_research.search.overfitting import probability_of_overfitting
 from breakwater_research.search.randomization import RandomTest, flip_signs
+from breakwater_research.search.shuffled_days import shuffled_order, with_days_in_order
 from breakwater_research.search.walk_forward import (
     WalkForwardPlan,
     WindowChoice,
@@ -21,16 +22,24 @@ from breakwater_research.search.walk_forward import (
     stitched_returns,
 )
 from breakwater_research.study.plan import StudyPlan
-from breakwater_research.study.variants import Variant
+from breakwater_research.study.variants import Variant, run_variants
 
 OBJECTIVE = Objective("sharpe")
 
 ONE_SERIES = (
-    "If there were no edge, each day's gain would be as likely as the same loss: the out-of-sample return of each day is multiplied by "
+    "If there were no edge, each day's gain would be as likely as the same loss: the out-of-sample return of "
+    "each day is multiplied by "
     "+1 or -1 at random."
 )
+SHUFFLED = (
+    "If the days before a day said nothing about it, any order of days would do as well: whole days are put in "
+    "random order, all symbols "
+    "together, every set is run again, and the best is chosen again. What happens within a day stays, so this "
+    "does not test the day itself."
+)
 EVERY_SET = (
-    "If no set had an edge, each day's gains would be as likely as the same losses: the returns of each day, of all sets alike, are "
+    "If no set had an edge, each day's gains would be as likely as the same losses: the returns of each day, "
+    "of all sets alike, are "
     "multiplied by +1 or -1 at random, and the best set is chosen again."
 )
 
@@ -88,7 +97,8 @@ class SearchOutcome:
         in_sample: Returns of the best set in hindsight, on the days that the windows judged.
         out_of_sample: Returns of doing what the rolling windows chose.
         anchored: The same with windows that always begin with the first day.
-        deflated_sharpe: Probability that the best set's true Sharpe ratio is above what the best of as many worthless sets shows.
+        deflated_sharpe: Probability that the best set's true Sharpe ratio is above what the best of as many worthless
+            sets shows.
         overfitting: Probability that the best set of one half of the days is below the middle on the other.
         chance: Tests against chance.
     """
@@ -109,7 +119,7 @@ def search_outcome(plan: StudyPlan, table: BarTable, variants: Sequence[Variant]
 
     Args:
         plan: Windows, permutations and seed.
-        table: The bars that the sets were run on.
+        table: Bars to shuffle the days of; they may be coarser than those that the sets were run on.
         variants: The sets, at least two, all over the same days.
 
     Raises:
@@ -141,7 +151,7 @@ def search_outcome(plan: StudyPlan, table: BarTable, variants: Sequence[Variant]
         anchored=anchored,
         deflated_sharpe=deflated_sharpe(returns, best).probability,
         overfitting=probability_of_overfitting(returns).probability,
-        chance=_chance(plan, returns, rolling),
+        chance=(*_flipped(plan, returns, rolling), _shuffled(plan, table, variants)),
     )
 
 
@@ -155,13 +165,30 @@ def _walk(
     return ReturnSeries(f"{kind} walk-forward", judged, stitched_returns(returns, choices)), choices
 
 
-def _chance(plan: StudyPlan, returns: NDArray[np.float64], out_of_sample: ReturnSeries) -> tuple[Chance, ...]:
-    """Return the tests against chance: of what the windows chose, and of the best of all sets."""
+def _flipped(plan: StudyPlan, returns: NDArray[np.float64], out_of_sample: ReturnSeries) -> tuple[Chance, ...]:
+    """Return the tests by flipped signs: of what the windows chose, and of the best of all sets."""
     chosen = flip_signs(out_of_sample.returns[np.newaxis], seed=plan.seed, flips=plan.permutations)
     best = flip_signs(returns, seed=plan.seed, flips=plan.permutations)
     return (
         _annual("out-of-sample returns against flipped signs", ONE_SERIES, chosen),
         _annual("best of all sets against flipped signs", EVERY_SET, best),
+    )
+
+
+def _shuffled(plan: StudyPlan, table: BarTable, variants: Sequence[Variant]) -> Chance:
+    """Return the test by shuffled days: every set is run again on each market whose days are in another order."""
+    configs = {variant.name: variant.config for variant in variants}
+    first, last = table.played_days(plan.first_day, plan.last_day)
+    days = table.day_number(last) + 1
+
+    def best_on(market: BarTable) -> float:
+        found = run_variants(market, configs, first_day=first, last_day=last)
+        return float(daily_sharpe(np.stack([variant.series.returns for variant in found])).max())
+
+    copies = (shuffled_order(table, days, np.random.default_rng([plan.seed, copy])) for copy in range(plan.shuffles))
+    scores = np.array([best_on(with_days_in_order(table, order)) for order in copies])
+    return _annual(
+        "best of all sets against shuffled days", SHUFFLED, RandomTest("", plan.seed, best_on(table), scores)
     )
 
 

@@ -5,6 +5,7 @@ from datetime import date
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.session import Session
@@ -12,20 +13,14 @@ from breakwater_recordings.recording import Recording
 from breakwater_research.bars.bar_table import BarTable, open_bar_table
 from breakwater_research.bars.sweep import sweep_trades
 from breakwater_research.study.candle_files import CandleFolder, joined
+from breakwater_research.study.straight_lines import in_straight_lines
 from breakwater_research.study.variants import changed
 
+FINE_STEPS = 5
+"""Steps per leg of the finer bars."""
 
-@dataclass(frozen=True)
-class BarPath:
-    """Bars of one span, and how they are walked.
 
-    Attributes:
-        name: As it stands in tables.
-        table: The bars.
-    """
-
-    name: str
-    table: BarTable
+Gaps = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -41,7 +36,7 @@ class SymbolDays:
         same_side: Days on which both traded the same side.
         other_side: Days on which they traded different sides.
         results: Summed net return per unit of notional, coarse and fine.
-        entry_gap_bps: Mean distance of the entry from its target, against the trader, coarse and fine, basis points.
+        entry_gaps_bps: Per trade how far beyond its target the entry was triggered, coarse and fine, basis points.
         daily: Shape (n_days, 2): net return per unit of notional and day, coarse and fine.
     """
 
@@ -53,8 +48,8 @@ class SymbolDays:
     same_side: int
     other_side: int
     results: tuple[float, float]
-    entry_gap_bps: tuple[float, float]
-    daily: np.ndarray[tuple[int, int], np.dtype[np.float64]]
+    entry_gaps_bps: tuple[Gaps, Gaps]
+    daily: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -96,13 +91,9 @@ class SpanComparison:
 
     @property
     def entry_gap_bps(self) -> tuple[float, float]:
-        """Mean distance of entries from their targets, coarse and fine, basis points, against the trader."""
-        coarse, fine = (
-            sum(one.entry_gap_bps[side] * one.trades[side] for one in self.symbols if one.trades[side])
-            for side in (0, 1)
-        )
-        trades = self.trades
-        return coarse / max(1, trades[0]), fine / max(1, trades[1])
+        """Median distance of entries from their targets, coarse and fine, basis points, against the trader."""
+        coarse, fine = (np.concatenate([one.entry_gaps_bps[side] for one in self.symbols]) for side in (0, 1))
+        return _median(coarse), _median(fine)
 
     @property
     def correlation(self) -> float:
@@ -112,7 +103,13 @@ class SpanComparison:
 
 
 def compare_spans(
-    coarse: BarPath, folder: CandleFolder, *, fine_span_ms: int, fine_name: str, config: BreakwaterConfig
+    coarse: BarTable,
+    folder: CandleFolder,
+    *,
+    fine_span_ms: int,
+    names: tuple[str, str],
+    config: BreakwaterConfig,
+    is_cut: bool,
 ) -> SpanComparison | None:
     """Return how coarse bars and finer bars of the same symbols differ; None if no day has both.
 
@@ -122,23 +119,26 @@ def compare_spans(
         coarse: Bars of several symbols.
         folder: Where the finer bars are.
         fine_span_ms: Their span, milliseconds.
-        fine_name: Their name.
+        names: Names of the coarse and the fine bars.
         config: Strategy, costs and session.
+        is_cut: Whether the finer bars are walked in straight lines too.
 
     Raises:
         InvalidInputError: If the data are damaged.
     """
     session = config.session.session()
-    series = [one for one in folder.of(fine_span_ms, coarse.table.symbols)]
+    series = folder.of(fine_span_ms, coarse.symbols)
     if not series:
         return None
     recording, _ = joined(series, session)
+    if is_cut:
+        recording = in_straight_lines(recording, steps_per_leg=FINE_STEPS)
     found = [
         one
         for symbol in recording.symbols
-        if (one := _compare_symbol(coarse.table, recording, session, symbol, config)) is not None
+        if (one := _compare_symbol(coarse, recording, session, symbol, config)) is not None
     ]
-    return SpanComparison(coarse.name, fine_name, tuple(found)) if found else None
+    return SpanComparison(names[0], names[1], tuple(found)) if found else None
 
 
 def _compare_symbol(
@@ -178,7 +178,7 @@ def _compare_symbol(
         same_side=same,
         other_side=len(sides) - same,
         results=(float(results[0].sum()), float(results[1].sum())),
-        entry_gap_bps=(_entry_gap_bps(pair[0]), _entry_gap_bps(pair[1])),
+        entry_gaps_bps=(_entry_gaps_bps(pair[0]), _entry_gaps_bps(pair[1])),
         daily=daily,
     )
 
@@ -195,15 +195,14 @@ def _shared_days(coarse: BarTable, fine: BarTable, symbol: str, warm_up: int) ->
 
 def _with_day_numbers(trades: pd.DataFrame) -> pd.DataFrame:
     """Return the trades with days as numbers since 1970-01-01."""
-    days = pd.to_datetime(trades["day"]) if not pd.api.types.is_integer_dtype(trades["day"]) else None
-    if days is None:
-        return trades
-    return trades.assign(day=(days - pd.Timestamp(0)).dt.days)
+    return trades.assign(day=trades["day"].to_numpy().astype("datetime64[D]").astype(np.int64))
 
 
-def _entry_gap_bps(trades: pd.DataFrame) -> float:
-    """Return how far beyond their targets entries were triggered on average, basis points."""
-    if trades.empty:
-        return 0.0
+def _entry_gaps_bps(trades: pd.DataFrame) -> Gaps:
+    """Return how far beyond its target each entry was triggered, basis points."""
     gaps = trades["side"] * (trades["trigger_price"] / trades["target_price"] - 1) * 1e4
-    return float(gaps.mean())
+    return gaps.to_numpy(dtype=np.float64)
+
+
+def _median(values: Gaps) -> float:
+    return float(np.median(values)) if values.size else float("nan")

@@ -1,9 +1,9 @@
 """Long bars walked in straight lines, so that a target inside a bar is met near its price and not at the bar's far end.
 
-A bar becomes four trades: open, one extreme, the other one, close. On hour bars the first trade beyond a target is then the
-extreme of the hour, often far beyond it, and a backtest pays for a gap that the market did not have. Here each leg of the same
-path is cut into equal steps of price and time. Nothing is known that the four prices do not say; that prices between them
-were passed one after the other is an assumption, and the order of high and low stays the one of the path.
+A bar becomes four trades: open, one extreme, the other one, close. On hour bars the first trade beyond a target is then
+the extreme of the hour, often far beyond it, and a backtest pays for a gap that the market did not have. Here each leg
+of the same path is cut into equal steps of price and time. Nothing is known that the four prices do not say; that the
+prices between them were passed one after the other is an assumption, and high and low keep the order of the path.
 """
 
 from collections.abc import Iterator

@@ -6,7 +6,6 @@ Every figure comes out of a run; nothing is typed. What is asked stands in `Stud
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,6 @@ import pandas as pd
 from breakwater_core.config import BreakwaterConfig, Direction, Filter
 from breakwater_core.errors import InvalidInputError
 from breakwater_research.bars.bar_table import BarTable, open_bar_table
-from breakwater_research.bars.sweep import sweep_trades
 from breakwater_research.returns import ReturnSeries
 from breakwater_research.study.candle_files import (
     CandleFolder,
@@ -26,12 +24,14 @@ from breakwater_research.study.candle_files import (
 )
 from breakwater_research.study.plan import SYMBOLS, StudyPlan
 from breakwater_research.study.search_part import SearchOutcome, search_outcome
-from breakwater_research.study.spans import BarPath, SpanComparison, compare_spans
+from breakwater_research.study.spans import SpanComparison, compare_spans
 from breakwater_research.study.straight_lines import LEGS, in_straight_lines
-from breakwater_research.study.variants import Variant, changed, held, run_variants
+from breakwater_research.study.variants import Variant, changed, held, run_variants, trades_of
 
 _MINUTE_MS = 60_000
-_EPOCH = date(1970, 1, 1)
+
+SHUFFLED_STEPS = 2
+"""Steps per leg of the bars whose days are shuffled, which is done many times."""
 
 Watcher = Callable[[str], None]
 """Is told what is computed next."""
@@ -156,7 +156,8 @@ def run_study(plan: StudyPlan, *, watch: Watcher = lambda what: None) -> Study:
     base = runs.one("as configured", config)
     surfaces = runs.averages(config)
     watch("walk-forward and tests against chance")
-    search = search_outcome(plan, table, [variant for one in surfaces for row in one.variants for variant in row])
+    coarse = raw if steps == 1 else open_bar_table(in_straight_lines(recording, steps_per_leg=SHUFFLED_STEPS), session)
+    search = search_outcome(plan, coarse, [variant for one in surfaces for row in one.variants for variant in row])
     watch("bars of other spans on the same days")
     return Study(
         plan=plan,
@@ -168,7 +169,7 @@ def run_study(plan: StudyPlan, *, watch: Watcher = lambda what: None) -> Study:
         histories=tuple(_history(table, symbol) for symbol in symbols),
         left_out=(*folder.left_out, *overlapping),
         base=base,
-        trades=sweep_trades(table, config, first_day=plan.first_day, last_day=plan.last_day),
+        trades=trades_of(table, config, first_day=plan.first_day, last_day=plan.last_day),
         worst_fills=None if steps == 1 else _Runs(raw, plan).one("corner to corner", config),
         holding=held(table, symbols, base.series),
         filters=runs.along(config, "strategy.filter", [one.value for one in Filter]),
@@ -269,14 +270,6 @@ def span_name(span_ms: int) -> str:
     return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
-def minimum_leverage_liquidated(study: Study) -> Decimal | None:
-    """Return the smallest leverage at which the exchange closed a position, None if it closed none."""
-    return next(
-        (one.config.portfolio.gross_leverage for one in study.leverages if one.liquidations),
-        None,
-    )
-
-
 def _steps(span_ms: int, wanted: int) -> int:
     """Return how many steps a leg is cut into: as wanted, but no piece shorter than a minute."""
     return max(1, min(wanted, span_ms // (LEGS * _MINUTE_MS)))
@@ -295,13 +288,12 @@ def _spans(
     raw: BarTable, table: BarTable, folder: CandleFolder, span_ms: int, config: BreakwaterConfig
 ) -> tuple[SpanComparison, ...]:
     name = span_name(span_ms)
-    ways = [BarPath(f"{name}, straight lines", table), BarPath(f"{name}, corner to corner", raw)]
-    if raw is table:
-        ways = [BarPath(name, raw)]
     found = []
     for fine_ms in (fine for fine in folder.spans_ms() if fine < span_ms):
-        for way in ways:
-            comparison = compare_spans(way, folder, fine_span_ms=fine_ms, fine_name=span_name(fine_ms), config=config)
-            if comparison is not None:
-                found.append(comparison)
-    return tuple(found)
+        fine_name = span_name(fine_ms)
+        if raw is not table:
+            lines = f"{name}, straight lines", f"{fine_name}, straight lines"
+            found.append(compare_spans(table, folder, fine_span_ms=fine_ms, names=lines, config=config, is_cut=True))
+        corners = f"{name}, corner to corner", f"{fine_name}, corner to corner"
+        found.append(compare_spans(raw, folder, fine_span_ms=fine_ms, names=corners, config=config, is_cut=False))
+    return tuple(one for one in found if one is not None)

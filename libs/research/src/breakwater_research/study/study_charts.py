@@ -69,7 +69,8 @@ def surface_map(of: Surface) -> HeatMap:
         key=f"surface-{of.name.replace(' ', '-')}",
         title=f"Sharpe ratio, {of.name}",
         note=(
-            f"Annual Sharpe ratio after costs over all days by {key_text(of.row_key)} (rows) and {key_text(of.column_key)} (columns); the "
+            f"Annual Sharpe ratio after costs over all days by {key_text(of.row_key)} (rows) and "
+            f"{key_text(of.column_key)} (columns); the "
             "largest is framed. Every cell was chosen in hindsight."
         ),
         row_name=key_text(of.row_key),

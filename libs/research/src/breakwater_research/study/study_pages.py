@@ -1,6 +1,7 @@
 """The HTML pages of a study: the portfolio as configured with every trade, and everything that was compared with it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -188,7 +189,7 @@ def _variants(name: str, variants: Sequence[Variant], note: str) -> Table:
 
 
 def variant_cells(one: Variant) -> tuple[str, ...]:
-    """Return a variant's figures as texts: name, return, a year, Sharpe, drawdown, trades, costs a year, liquidations."""
+    """Return a variant's figures as texts: name, return, growth, Sharpe, drawdown, trades, costs, liquidations."""
     series = one.series
     return (
         one.name,
@@ -227,7 +228,8 @@ def _windows(study: Study) -> Table:
             for one in study.search.windows
         ],
         note=(
-            f"Each window chooses among {study.search.tries} sets by Sharpe ratio on {study.plan.train_days} days and is judged on the "
+            f"Each window chooses among {study.search.tries} sets by Sharpe ratio on {study.plan.train_days} "
+            f"days and is judged on the "
             f"{study.plan.test_days} days after them; chance is better than 50% of the sets."
         ),
     )
@@ -235,7 +237,8 @@ def _windows(study: Study) -> Table:
 
 def _in_words(p_value: float, permutations: int) -> str:
     return (
-        f"p = {fixed(p_value, 3)}: of {permutations:,} permutations, {percent(p_value, 1)} did at least as well (the actual one counts as "
+        f"p = {fixed(p_value, 3)}: of {permutations:,} permutations, {percent(p_value, 1)} did at least as "
+        f"well (the actual one counts as "
         f"one of them)."
     )
 
@@ -317,21 +320,21 @@ def _settings(study: Study) -> Table:
 
 def _trades(trades: pd.DataFrame) -> TradeList:
     columns = ("Entry, UTC", "Symbol", "Side", "Exit by", "Target", "Entry", "Exit", "Gross", "Costs", "Net")
-    ordered = trades.sort_values(["entry_time_ms", "symbol"])
+    ordered: Any = trades.sort_values(["entry_time_ms", "symbol"]).to_dict("records")
     rows = [
         (
-            time_text(int(trade.entry_time_ms))[:16],
-            str(trade.symbol),
-            "long" if trade.side > 0 else "short",
-            str(trade.exit_leg),
-            f"{trade.target_price:.6g}",
-            f"{trade.entry_price:.6g}",
-            f"{trade.exit_price:.6g}",
-            _bps(trade.gross_return),
-            _bps(-(trade.fee + trade.slippage + trade.funding)),
-            _bps(trade.net_return),
+            time_text(int(trade["entry_time_ms"]))[:16],
+            str(trade["symbol"]),
+            "long" if trade["side"] > 0 else "short",
+            str(trade["exit_leg"]),
+            f"{trade['target_price']:.6g}",
+            f"{trade['entry_price']:.6g}",
+            f"{trade['exit_price']:.6g}",
+            _bps(trade["gross_return"]),
+            _bps(-(trade["fee"] + trade["slippage"] + trade["funding"])),
+            _bps(trade["net_return"]),
         )
-        for trade in ordered.itertuples()
+        for trade in ordered
     ]
     return trade_list(
         "Trades", columns, 4, rows, note="Results in basis points of the account's equity at the day's open."

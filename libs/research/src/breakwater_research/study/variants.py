@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
 from breakwater_research.bars.bar_table import BarTable
-from breakwater_research.bars.sweep import sweep
+from breakwater_research.bars.sweep import sweep, sweep_trades
 from breakwater_research.returns import ReturnSeries
 
 
@@ -85,7 +86,7 @@ def run_variants(
     first_day: date | None = None,
     last_day: date | None = None,
 ) -> list[Variant]:
-    """Return what each set made, in the order given.
+    """Return what each set made, in the order given; the account begins anew each year (`account_years`).
 
     Args:
         table: The bars.
@@ -96,21 +97,60 @@ def run_variants(
     Raises:
         InvalidInputError: If no complete day is in the range, or a symbol is not in the table.
     """
-    result = sweep(table, list(configs.values()), first_day=first_day, last_day=last_day)
-    days = result.days.astype(np.int64)
+    sets = list(configs.values())
+    results = [
+        sweep(table, sets, first_day=first, last_day=last) for first, last in account_years(table, first_day, last_day)
+    ]
+    days = np.concatenate([result.days for result in results]).astype(np.int64)
+    returns = np.concatenate([result.returns for result in results], axis=1)
     return [
         Variant(
             name=name,
             config=config,
-            series=ReturnSeries(name, days, np.ascontiguousarray(result.returns[number])),
-            trades=int(result.trades[number]),
-            fees=float(result.fees[number]),
-            slippage=float(result.slippage[number]),
-            funding=float(result.funding[number]),
-            liquidations=int(result.liquidations[number]),
+            series=ReturnSeries(name, days, np.ascontiguousarray(returns[number])),
+            trades=int(sum(result.trades[number] for result in results)),
+            fees=float(sum(result.fees[number] for result in results)),
+            slippage=float(sum(result.slippage[number] for result in results)),
+            funding=float(sum(result.funding[number] for result in results)),
+            liquidations=int(sum(result.liquidations[number] for result in results)),
         )
         for number, (name, config) in enumerate(configs.items())
     ]
+
+
+def trades_of(
+    table: BarTable, config: BreakwaterConfig, *, first_day: date | None = None, last_day: date | None = None
+) -> pd.DataFrame:
+    """Return every round trip of a set, in the shape of `sweep_trades`.
+
+    Args:
+        table: The bars.
+        config: The set.
+        first_day: As in `run_variants`; `last_day` likewise.
+        last_day: See there.
+
+    Raises:
+        InvalidInputError: As `run_variants`.
+    """
+    years = account_years(table, first_day, last_day)
+    return pd.concat(
+        [sweep_trades(table, config, first_day=first, last_day=last) for first, last in years], ignore_index=True
+    )
+
+
+def account_years(table: BarTable, first_day: date | None, last_day: date | None) -> list[tuple[date, date]]:
+    """Return the calendar years of the range, in each of which the account begins anew with its initial equity.
+
+    A set that has lost nearly everything can no longer buy the smallest quantities and falls silent, which would look
+    like caution. Returns are shares, so they compound over the years all the same.
+
+    Raises:
+        InvalidInputError: If no complete day is in the range.
+    """
+    first, last = table.played_days(first_day, last_day)
+    starts = [first, *(date(year, 1, 1) for year in range(first.year + 1, last.year + 1))]
+    ends = [*(start - timedelta(days=1) for start in starts[1:]), last]
+    return list(zip(starts, ends, strict=True))
 
 
 def held(table: BarTable, symbols: Sequence[str], series: ReturnSeries) -> ReturnSeries:
