@@ -19,11 +19,8 @@ from breakwater_core.market import TradeBatch
 from breakwater_core.session import Session
 from breakwater_recordings.parts import RecordedPart
 from breakwater_recordings.recording import Recording
+from breakwater_research.backtest_engines import NoBarsError
 from breakwater_research.bars.paths import TRADES_PER_BAR, TRADES_PER_BLOCK, Paths, first_from, scan_day
-
-
-class NoBarsError(InvalidInputError):
-    """The recording is not made of candles: `run_tick_backtest` takes it, this engine does not."""
 
 
 class Records(NamedTuple):
