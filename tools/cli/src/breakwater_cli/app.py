@@ -187,7 +187,10 @@ def replay(
 def backtest(
     files: Annotated[list[str] | None, typer.Argument(help="Recordings: files, folders, or SYMBOL=FILE.")] = None,
     recording: Annotated[list[str] | None, typer.Option(help="The same; may be repeated.")] = None,
-    engine: Annotated[str, typer.Option(help="tick: every trade, the report of a replay to the last byte.")] = "tick",
+    engine: Annotated[
+        str | None,
+        typer.Option(help="bars: candles, fast; tick: every trade. The same report. Default: bars where it can."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "--output", help="Folder for report.json and report.html, or a .json file.")
     ] = None,
