@@ -231,6 +231,74 @@ def backtest(
 
 
 @app.command()
+def optimize(
+    files: Annotated[list[str] | None, typer.Argument(help="Candles: files, folders, or SYMBOL=FILE.")] = None,
+    recording: Annotated[list[str] | None, typer.Option(help="The same; may be repeated.")] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(help="section.key=from:to:step or =a,b,c; may be repeated. Universes: portfolio.symbols=A+B,C."),
+    ] = None,
+    search: Annotated[Path | None, typer.Option(help="YAML, JSON or TOML with `vary` and any option below.")] = None,
+    objective: Annotated[str | None, typer.Option(help="sharpe, calmar, cagr, or cagr@0.25: drawdown cap.")] = None,
+    method: Annotated[str | None, typer.Option(help="grid, or bayes: Optuna.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Sets that bayes asks for per choice.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed is another sample.")] = None,
+    walk_forward: Annotated[str | None, typer.Option(help="anchored, rolling or none.")] = None,
+    train_days: Annotated[int | None, typer.Option(help="Days that choose in a window.")] = None,
+    test_days: Annotated[int | None, typer.Option(help="Days that judge in a window.")] = None,
+    holdout: Annotated[float | None, typer.Option(help="Share of the days, the last, that choose nothing.")] = None,
+    permutations: Annotated[int | None, typer.Option(help="Times the days are shuffled; 0: not tested.")] = None,
+    chunk_sets: Annotated[int | None, typer.Option(help="Sets per chunk.")] = None,
+    funding: Annotated[Path | None, typer.Option(help="CSV of recorded funding rates.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="tcp://host:port of a Dask scheduler; default: here.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Threads here; default: one per core.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for results.parquet, search.json, chosen.yaml.")] = Path(
+        "var/optimize"
+    ),
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    start: Annotated[str | None, typer.Option("--start", "--first-day", help="First day, e.g. 2024-05-01.")] = None,
+    end: Annotated[str | None, typer.Option("--end", "--last-day", help="Last day, included.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search parameters over candles, in-sample and out, and say whether the result is significant.
+
+    Interrupted (130), the same command goes on with the chunks that are finished.
+    """
+    from breakwater_cli.optimize import OptimizeRequest, outcome_text, run_optimize
+    from breakwater_runtime.config_file import read_config
+
+    given = {
+        "objective": objective,
+        "method": method,
+        "trials": trials,
+        "seed": seed,
+        "walk_forward": walk_forward,
+        "train_days": train_days,
+        "test_days": test_days,
+        "holdout": holdout,
+        "permutations": permutations,
+        "chunk_sets": chunk_sets,
+        "first_day": _day(start, "--start"),
+        "last_day": _day(end, "--end"),
+    }
+    request = OptimizeRequest(
+        sources=(*(files or ()), *(recording or ())),
+        base=read_config(config, overrides or ()),
+        vary=tuple(vary or ()),
+        search_file=search,
+        options={name: value for name, value in given.items() if value is not None},
+        funding=funding,
+        cluster=cluster,
+        workers=workers,
+        output=out,
+        quiet=as_json,
+    )
+    outcome, values = run_optimize(request)
+    _print(values, as_json=as_json, text="" if as_json else outcome_text(outcome, out))
+
+
+@app.command()
 def record(
     out: Annotated[Path, typer.Option("--out", help="Folder that the Parquet recording is written to.")],
     files: Annotated[

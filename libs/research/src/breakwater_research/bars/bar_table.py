@@ -202,7 +202,13 @@ def rebuilt(
     """
     highs, lows = prices["highs"], prices["lows"]
     paths = table.paths._replace(
-        times=times, **prices, block_highs=_blocks(highs, np.maximum), block_lows=_blocks(lows, np.minimum)
+        times=times,
+        opens=prices["opens"],
+        highs=highs,
+        lows=lows,
+        closes=prices["closes"],
+        block_highs=_blocks(highs, np.maximum),
+        block_lows=_blocks(lows, np.minimum),
     )
     running_highs, running_lows = _running(paths, trade_at)
     return replace(

@@ -5,7 +5,8 @@ Non-Normality", Journal of Portfolio Management 40(5). With N tries whose Sharpe
 constant g and the normal quantile Z:
 
     benchmark   = sqrt(V) * ((1 - g) * Z(1 - 1/N) + g * Z(1 - 1/(N e)))
-    probability = normal cdf of (sharpe - benchmark) * sqrt(T - 1) / sqrt(1 - skew * sharpe + (kurtosis - 1)/4 * sharpe^2)
+    spread      = 1 - skewness * sharpe + (kurtosis - 1) / 4 * sharpe^2
+    probability = normal cdf of (sharpe - benchmark) * sqrt(T - 1) / sqrt(spread)
 
 Every Sharpe ratio here is per observation (a day), not annual. N counts every set that was looked at. Neighbouring
 sets resemble each other, so the number of *independent* tries is smaller: the result errs on the side of doubt.

@@ -1,7 +1,7 @@
 """Where the tasks of a search are computed: on the cores of this machine, or on a Dask cluster.
 
-`run_tasks` keeps as many tasks in hand as can be computed at the same time. An interruption lets those in hand finish, so
-that their chunks are kept; a second interruption does not wait.
+`run_tasks` keeps as many tasks in hand as can be computed at the same time. An interruption lets those in hand finish,
+so that their chunks are kept; a second interruption does not wait.
 """
 
 import os
@@ -15,7 +15,7 @@ from breakwater_core.errors import InvalidInputError, TransientError
 from breakwater_research.search.tasks import Arrays, Market, Task
 
 MOST_ATTEMPTS: Final = 5
-"""A task is given up if its workers died in so many rounds (of Dask's own attempts): it would kill the next ones too."""
+"""A task is given up if its workers died in so many rounds of Dask's own attempts: it would kill the next ones."""
 _CONNECT_TIMEOUT_S: Final = 15
 
 
@@ -130,10 +130,10 @@ class DaskExecutor:
             import distributed
         except ImportError as error:
             raise InvalidInputError("--cluster needs Dask: pip install 'breakwater-research[cluster]'") from error
-        self._dask = distributed
+        self._dask: Any = distributed  # its calls have no types
         self._market = market
         try:
-            self._client = distributed.Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
+            self._client: Any = self._dask.Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
             self._client.wait_for_workers(1, timeout=_CONNECT_TIMEOUT_S)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(f"no Dask scheduler with workers answers at {address}: {error}") from error
@@ -142,7 +142,7 @@ class DaskExecutor:
     @property
     def width(self) -> int:
         """Threads of all workers that are there now."""
-        return max(1, sum(self._client.nthreads().values()))
+        return max(1, sum(int(threads) for threads in self._client.nthreads().values()))
 
     def submit(self, task: Task) -> _Errand:
         """Start a task on any worker."""

@@ -116,7 +116,7 @@ def search_values(outcome: SearchOutcome) -> dict[str, Any]:
         "chosen": {
             "set": chosen,
             "version": config.version,
-            "values": _key_values(outcome, chosen),
+            "values": key_values(outcome, chosen),
             "config": config.as_values(),
             "in_sample": outcome.inside.row(chosen),
             "out_of_sample": None if outcome.outside is None else outcome.outside.row(chosen),
@@ -160,7 +160,8 @@ def chosen_text(outcome: SearchOutcome) -> str:
     return "\n".join(lines)
 
 
-def _key_values(outcome: SearchOutcome, number: int) -> dict[str, float | int | str | None]:
+def key_values(outcome: SearchOutcome, number: int) -> dict[str, float | int | str | None]:
+    """Return what a set has in each varied key; a universe is joined by `+`."""
     nested = outcome.configs[number].as_values()
     return {key: _cell(nested, key) for key in outcome.request.space.keys}
 
@@ -171,7 +172,7 @@ def _window(outcome: SearchOutcome, choice: WindowChoice) -> dict[str, Any]:
         "train": _span(outcome.days[choice.window.train]),
         "test": _span(outcome.days[choice.window.test]),
         "set": choice.chosen,
-        "values": _key_values(outcome, choice.chosen),
+        "values": key_values(outcome, choice.chosen),
         "in_sample": figures(row[:, choice.window.train]).row(0) | {"objective": choice.train_score},
         "out_of_sample": figures(row[:, choice.window.test]).row(0) | {"objective": choice.test_score},
         "rank": choice.rank,

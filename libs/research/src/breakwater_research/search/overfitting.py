@@ -2,8 +2,8 @@
 
 Bailey, Borwein, Lopez de Prado and Zhu (2015), "The Probability of Backtest Overfitting", Journal of Computational
 Finance 20(4): combinatorially symmetric cross-validation. The days are cut into S blocks in order. For each of the
-S! / (S/2)!^2 ways to take half of the blocks, the set with the largest Sharpe ratio on them is ranked among all N sets by
-the Sharpe ratio on the other half:
+S! / (S/2)!^2 ways to take half of the blocks, the set with the largest Sharpe ratio on them is ranked among all N sets
+by the Sharpe ratio on the other half:
 
     w = rank / (N + 1)      logit = ln(w / (1 - w))      PBO = share of the ways whose logit is not above 0
 

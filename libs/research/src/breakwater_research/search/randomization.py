@@ -1,12 +1,12 @@
-"""Two tests by chance: is the best of all sets better than the best of a market, or of returns, without anything to find?
+"""Two tests by chance: is the best of all sets better than the best of a market, or of returns, without an edge?
 
-Both take the largest figure over all sets, in the data and in each random copy of it, so that the choice among many sets
-is part of what chance is given. The p-value is (1 + copies at or above the data) / (1 + copies): Phipson and Smyth
+Both take the largest figure over all sets, in the data and in each random copy of it, so that the choice among many
+sets is part of what chance is given. The p-value is (1 + copies at or above the data) / (1 + copies): Phipson and Smyth
 (2010), "Permutation P-values Should Never Be Zero".
 
-Days shuffled. Null: days are exchangeable; what a day's range, average and noise say about the day after is nothing. Each
-copy is the market with its in-sample days in another order (`shuffled_days`), and every set is computed on it again.
-What happens within a day is not touched, so profit that does not depend on the days before is in every copy.
+Days shuffled. Null: days are exchangeable; what a day's range, average and noise say about the day after is nothing.
+Each copy is the market with its in-sample days in another order (`shuffled_days`), and every set is computed on it
+again. What happens within a day is not touched, so profit that does not depend on the days before is in every copy.
 
 Signs flipped. Null: each day, what all sets gained is as likely as what they would have lost. Each copy multiplies the
 in-sample returns of a day, of all sets alike, by +1 or -1. What sets have in common on a day is not touched.

@@ -68,8 +68,8 @@ class SetsTask:
             funding=market.funding,
             threads=1,  # the executor computes several tasks at the same time
         )
-        totals = {name: getattr(result, name) for name in TOTALS}
-        return {"days": result.days, "returns": result.returns} | totals
+        totals: Arrays = {name: getattr(result, name) for name in TOTALS}
+        return {"days": result.days, "returns": result.returns, **totals}
 
 
 @dataclass(frozen=True)
