@@ -1,48 +1,53 @@
-"""Recordings of minute candles for hand-computed days: flat but for the minutes that a test names."""
+"""Seeded candles for the tests of the search: hourly bars of symbols that wander, with or without a habit to find."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 
+import numpy as np
+
 from breakwater_core.session import Session
-from breakwater_recordings.recording import Recording
 from breakwater_recordings.sources import open_recording
+from breakwater_research.bars.bar_table import BarTable, open_bar_table
 
-MINUTE_MS = 60_000
-MINUTES = 1440
-
-Candle = tuple[float, float, float, float]
-"""Open, high, low, close."""
+START_MS = 1_704_067_200_000  # 2024-01-01
+HOUR_MS = 3_600_000
 
 
-@dataclass(frozen=True)
-class Day:
-    """A day of one symbol.
+def write_candles(folder: Path, *, days: int, seed: int, symbols: int = 2, regime_days: int = 0) -> list[str]:
+    """Write a CSV per symbol and return the paths.
 
-    Attributes:
-        candles: Candles by minute of the day; the minutes after one are flat at its close.
-        opening: Price of the minutes before the first of them.
-        missing: Minutes that are not in the file.
+    Args:
+        folder: Where to.
+        days: Complete UTC days from 2024-01-01.
+        seed: Another seed is another market.
+        symbols: How many.
+        regime_days: 0: a random walk. Else prices drift for about so many days one way, then as long the other, and a
+            day that goes against it falls back: what the average says about the day is worth something.
     """
-
-    candles: Mapping[int, Candle] = field(default_factory=dict)
-    opening: float = 100.0
-    missing: Collection[int] = ()
-
-
-def candle_recording(folder: Path, days: Sequence[Day], *, first_day: date, symbol: str = "AAAUSDT") -> Recording:
-    """Write and open a file of minute candles."""
-    lines = ["timestamp,open,high,low,close,volume"]
-    for number, day in enumerate(days):
-        start_ms = Session().day_start_ms(first_day) + number * MINUTES * MINUTE_MS
-        price = day.opening
-        for minute in range(MINUTES):
-            values = day.candles.get(minute, (price, price, price, price))
-            price = values[3]
-            if minute not in day.missing:
-                lines.append(f"{start_ms + minute * MINUTE_MS},{','.join(map(str, values))},4")
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{symbol}_1m.csv"
-    path.write_text("\n".join(lines) + "\n")
-    return open_recording([str(path)], session=Session())
+    generator = np.random.default_rng(seed)
+    paths = []
+    for name in ("AAAUSDT", "BBBUSDT", "CCCUSDT")[:symbols]:
+        steps = generator.normal(0.0, 0.004, size=(days, 24))
+        if regime_days:
+            signs = np.repeat(generator.permutation(np.tile([1.0, -1.0], days // regime_days)), regime_days)[:days]
+            signs = np.concatenate([signs, np.full(days - len(signs), 1.0)])
+            steps += 0.0012 * signs[:, None]
+        closes = 100.0 * np.exp(np.cumsum(steps.ravel()))
+        opens = np.concatenate(([100.0], closes[:-1]))
+        wicks = np.abs(generator.normal(0.0, 0.001, size=(2, closes.size)))
+        highs, lows = np.maximum(opens, closes) * (1 + wicks[0]), np.minimum(opens, closes) * (1 - wicks[1])
+        path = folder / f"{name}_1h.csv"
+        rows = zip(range(closes.size), opens, highs, lows, closes, strict=True)
+        lines = [
+            f"{START_MS + number * HOUR_MS},{open_:.4f},{high:.4f},{low:.4f},{close:.4f},10"
+            for number, open_, high, low, close in rows
+        ]
+        path.write_text("timestamp,open,high,low,close,volume\n" + "\n".join(lines) + "\n")
+        paths.append(str(path))
+    return paths
+
+
+def candle_table(folder: Path, **given: int) -> BarTable:
+    """Return the table of such candles."""
+    session = Session()
+    return open_bar_table(open_recording(write_candles(folder, **given), session=session), session)

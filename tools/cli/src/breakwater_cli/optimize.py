@@ -71,6 +71,9 @@ def run_optimize(request: OptimizeRequest) -> tuple[SearchOutcome, dict[str, Any
     try:
         with executor_of(market, request.cluster, workers=request.workers) as executor, _progress(request) as watch:
             outcome = run_search(market, search, executor=executor, store=store, on_progress=watch)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"breakwater: finished chunks are in {request.output}; the same command goes on from there\n")
+        raise
     except ClusterError as error:
         raise DependencyError(str(error)) from error
     values = write_outcome(outcome, request.output)
@@ -101,7 +104,8 @@ def search_request(request: OptimizeRequest) -> SearchRequest:
         "first_day": _day,
         "last_day": _day,
     }
-    fields = {name: kinds[name](value) if name in kinds else _whole(values, name) for name, value in values.items()}
+    fields: dict[str, Any] = {
+        name: kinds[name](value) if name in kinds else _whole(values, name) for name, value in values.items()}
     return SearchRequest(space=space, plan=plan, **fields)
 
 

@@ -58,7 +58,7 @@ def daily_sharpe(returns: Returns) -> NDArray[np.float64]:
     if returns.shape[1] < 2:
         return np.zeros(len(returns))
     deviation = returns.std(axis=1, ddof=1)
-    flat = np.ptp(returns, axis=1) == 0.0
+    flat = (np.ptp(returns, axis=1) == 0.0) | (deviation == 0.0)
     return np.where(flat, 0.0, returns.mean(axis=1) / np.where(flat, 1.0, deviation))
 
 
