@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from math import fsum
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,13 +89,19 @@ class Trades:
         """Return the number of round trips."""
         return int(self.sides.size)
 
-    def as_columns(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays by name."""
-        return dict(vars(self))
+    def save(self, path: Path) -> None:
+        """Write the arrays as a NumPy archive."""
+        np.savez(path, **vars(self))
 
-    def of_set(self, number: int) -> "Trades":
-        """Return the trades of one set."""
-        rows = self.sets == number
+    @classmethod
+    def load(cls, path: Path) -> "Trades":
+        """Return what `save` wrote."""
+        with np.load(path) as held:
+            return cls(**{name: held[name] for name in held.files})
+
+    def first_sets(self, number: int) -> "Trades":
+        """Return the trades of the first so many sets."""
+        rows = self.sets < number
         return Trades(**{name: column[rows] for name, column in vars(self).items()})
 
     @staticmethod
@@ -117,8 +124,9 @@ def difference(ours: Trades, theirs: Trades) -> str | None:
             same = np.abs(mine - other) <= PRICE_TOLERANCE * np.abs(other)
         if not same.all():
             row = int(np.argmin(same))
+            place = f"set {ours.sets[row]}, symbol {ours.symbols[row]}, bar {ours.entry_bars[row]}"
             return (
-                f"{name} of trade {row} (set {ours.sets[row]}, symbol {ours.symbols[row]}, bar {ours.entry_bars[row]}): "
+                f"{name} of trade {row} ({place}): "
                 f"{mine[row]} against {other[row]}; {int((~same).sum()):,} of {len(ours):,} differ"
             )
     return None

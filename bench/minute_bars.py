@@ -1,9 +1,10 @@
 """Minute bars of ten symbols in whole days, for the research benchmarks: seeded synthetic ones, or recorded ones.
 
-The same arrays go to every engine, through one file. Prices are float64 quote currency per 1 base unit and whole
+The same arrays go to every engine, through the same files. Prices are float64 quote currency per 1 base unit and whole
 multiples of the symbol's tick, times int64 milliseconds UTC.
 """
 
+import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from breakwater_recordings.recording import Recording
 MINUTE_MS = 60_000
 BARS_PER_DAY = 1440
 _DAY_MS = MINUTE_MS * BARS_PER_DAY
-_COLUMNS = ("opens", "highs", "lows", "closes")
+_COLUMNS = ("opens", "highs", "lows", "closes", "volumes")
+_LABEL = "bars.json"
 _BARS_PER_CHUNK = 32_768
 _FIRST_DAY = date(2023, 1, 1)
 _DAILY_VOLATILITY = 0.03
@@ -68,33 +70,36 @@ class MinuteBars:
 
     def first_days(self, days: int) -> "MinuteBars":
         """Return the first days only."""
-        columns = {name: getattr(self, name)[:, :days] for name in (*_COLUMNS, "volumes")}
-        return MinuteBars(self.symbols, self.first_day, **columns)
+        return MinuteBars(self.symbols, self.first_day, *(getattr(self, name)[:, :days] for name in _COLUMNS))
 
-    def save(self, path: Path) -> None:
-        """Write the bars as one uncompressed NumPy archive."""
-        columns = {name: getattr(self, name) for name in (*_COLUMNS, "volumes")}
-        np.savez(path, symbols=np.array(self.symbols), first_day=np.array(self.first_day.isoformat()), **columns)
+    def save(self, folder: Path) -> None:
+        """Write a file for each symbol, and what they are."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, symbol in enumerate(self.symbols):
+            np.save(_file(folder, symbol), np.stack([getattr(self, name)[number] for name in _COLUMNS]))
+        label = {"symbols": self.symbols, "first_day": self.first_day.isoformat()}
+        (folder / _LABEL).write_text(json.dumps(label), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> "MinuteBars":
-        """Return what `save` wrote."""
-        with np.load(path) as held:
-            columns = {name: held[name] for name in (*_COLUMNS, "volumes")}
-            return cls(tuple(held["symbols"].tolist()), date.fromisoformat(str(held["first_day"])), **columns)
+    def load(cls, folder: Path, days: int | None = None) -> "MinuteBars":
+        """Return what `save` wrote, or its first days only."""
+        label = json.loads((folder / _LABEL).read_text(encoding="utf-8"))
+        held = [np.load(_file(folder, symbol), mmap_mode="r")[:, :days] for symbol in label["symbols"]]
+        columns = [np.stack([of_symbol[number] for of_symbol in held]) for number in range(len(_COLUMNS))]
+        return cls(tuple(label["symbols"]), date.fromisoformat(label["first_day"]), *columns)
 
-    def recording(self, path: Path, session: Session) -> Recording:
+    def recording(self, folder: Path, session: Session) -> Recording:
         """Return the bars as a recording of candles, as if they had been read from files.
 
         Args:
-            path: Where the bars were saved; the recording's fingerprint is made of it.
+            folder: Where the bars were saved; the recording's fingerprint is made of the files there.
             session: Defines the days.
         """
-        return Recording([self._part(path, number) for number in range(len(self.symbols))], session=session)
+        return Recording([self._part(folder, number) for number in range(len(self.symbols))], session=session)
 
-    def _part(self, path: Path, number: int) -> RecordedPart:
+    def _part(self, folder: Path, number: int) -> RecordedPart:
         times_ms = self.times_ms
-        columns = [getattr(self, name)[number].reshape(-1) for name in (*_COLUMNS, "volumes")]
+        columns = [getattr(self, name)[number].reshape(-1) for name in _COLUMNS]
         bars = Bars(self.symbols[number], MINUTE_MS, times_ms, *columns)
 
         def read(_: int) -> Iterator[TradeBatch]:
@@ -103,7 +108,7 @@ class MinuteBars:
 
         end_ms = int(times_ms[-1]) + MINUTE_MS
         return RecordedPart(
-            path=path,
+            path=_file(folder, bars.symbol),
             symbol=bars.symbol,
             start_ms=int(times_ms[0]),
             last_ms=end_ms - 1,
@@ -113,6 +118,10 @@ class MinuteBars:
             observed=False,
             read=read,
         )
+
+
+def _file(folder: Path, symbol: str) -> Path:
+    return folder / f"{symbol}.npy"
 
 
 def synthetic_bars(*, days: int, seed: int) -> MinuteBars:

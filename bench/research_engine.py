@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.common_trades import FEE_RATIO, ParameterSet, PlannedTrades, TradePlanner, Trades
 from bench.helper_talk import Words, run_helper, say
 from bench.minute_bars import MINUTE_MS, MinuteBars
 
+_WARM_UP_DAYS = 6
+_WARM_UP_SET = ParameterSet(0.5, 5)
 _CASH = 1e9
 """So much that no trade of one unit is ever refused."""
 
@@ -44,12 +45,12 @@ class BreakwaterEngine(Engine):
 
     package = "breakwater-research"
 
-    def __init__(self, bars: MinuteBars, path: Path) -> None:
+    def __init__(self, bars: MinuteBars, folder: Path) -> None:
         """Make the table of a recording of these bars."""
         from breakwater_research.bars.bar_table import open_bar_table
 
-        session = ParameterSet(0.5, 5).config(bars.symbols).session.session()
-        self.table = open_bar_table(bars.recording(path, session), session)
+        session = _WARM_UP_SET.config(bars.symbols).session.session()
+        self.table = open_bar_table(bars.recording(folder, session), session)
         self._first_ms = int(bars.times_ms[0])
 
     def run(self, sets: Sequence[ParameterSet]) -> Any:
@@ -139,7 +140,7 @@ class VectorbtEngine(Engine):
 
 
 class BacktestingEngine(Engine):
-    """backtesting.py: one `Backtest` for each symbol; entries are stop orders, exits market orders of the bar before."""
+    """backtesting.py: one `Backtest` for each symbol; stop orders enter, market orders of the bar before exit."""
 
     package = "backtesting"
 
@@ -236,50 +237,51 @@ def _timed(engine: Engine, sets: Sequence[ParameterSet]) -> float:
 async def main(request: dict[str, Any], words: Words) -> None:
     """Carry a request out, answer, and wait to be ended.
 
+    Memory is read before trades are listed. The warm-up (imports, compiled code) is done on a few days.
+
     Args:
-        request: `engine`; `bars`: the file; `days`: how many of its days, None for all; `sweeps`: for each of them the
-            sets and how often it is run; `traded`: sets whose trades are written to `trades`.
+        request: `engine`; `bars`: the folder; `days`: how many of its days, None for all; `cache`: where compiled code
+            is kept, None for where it is usually; `sweeps`: for each of them
+            the sets and how often it is run; `traded`: sets whose trades are written to `trades`.
         words: Not used but for waiting.
     """
     os.environ["TQDM_DISABLE"] = "1"  # backtesting.py would draw a bar for each run
-    path = Path(request["bars"])
-    bars = MinuteBars.load(path)
-    if request["days"] is not None:
-        bars = bars.first_days(request["days"])
+    if request["cache"] is not None:
+        os.environ["NUMBA_CACHE_DIR"] = request["cache"]
+    folder, kind = Path(request["bars"]), ENGINES[request["engine"]]
+    bars = MinuteBars.load(folder, request["days"])
+    held_mb = _memory_mb("VmRSS:")
     started = time.perf_counter()
     try:
-        engine: Engine = ENGINES[request["engine"]](bars, path)
+        kind(bars.first_days(_WARM_UP_DAYS), folder).run([_WARM_UP_SET])
     except ModuleNotFoundError as error:
-        say({"missing": str(error)})
+        say({"missing": f"{error.name} is not installed"})
         return
+    warm_up_s = time.perf_counter() - started
+    started = time.perf_counter()
+    engine: Engine = kind(bars, folder)
     prepared_s = time.perf_counter() - started
-    traded = [ParameterSet(*values) for values in request["traded"]]
-    warm_up_s = _timed(engine, traded[:1])
     sweeps: list[list[float]] = []
     for values, repetitions in request["sweeps"]:
         sets = [ParameterSet(*value) for value in values]
         sweeps.append([_timed(engine, sets) for _ in range(repetitions)])
     answer = {
         "version": version(engine.package),
-        "prepare_s": prepared_s,
+        "held_mb": held_mb,
         "warm_up_s": warm_up_s,
+        "prepare_s": prepared_s,
         "sweeps_s": sweeps,
-        "highest_mb": _highest_mb(),
-        "table_mb": engine.table.nbytes / 1e6 if isinstance(engine, BreakwaterEngine) else None,
+        "highest_mb": _memory_mb("VmHWM:"),
     }
-    _write_trades(engine.trades(traded), Path(request["trades"]))
+    if request["traded"]:
+        engine.trades([ParameterSet(*values) for values in request["traded"]]).save(Path(request["trades"]))
     say(answer)
 
 
-def _highest_mb() -> float:
-    """Return the highest resident memory of this process so far, MB (1e6 bytes)."""
+def _memory_mb(name: str) -> float:
+    """Return resident memory of this process, now (`VmRSS:`) or at its highest (`VmHWM:`), MB (1e6 bytes)."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return next(int(line.split()[1]) * 1024 / 1e6 for line in status.splitlines() if line.startswith("VmHWM:"))
-
-
-def _write_trades(trades: Trades, path: Path) -> None:
-    columns: dict[str, NDArray[Any]] = trades.as_columns()
-    np.savez(path, **columns)
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in status.splitlines() if line.startswith(name))
 
 
 if __name__ == "__main__":
