@@ -32,6 +32,7 @@ DATE_TIME = pa.timestamp("us")
 ZONED_DATE_TIME = pa.timestamp("us", "UTC")
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _DAMAGE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
 _COMPLETE_AGAIN = "download or copy it again"
 
@@ -74,6 +75,12 @@ class CsvTable:
             column = column.cast(pa.int64()).to_numpy() // 1000
         values: NDArray[Any] = np.asarray(column)
         return values
+
+    def row_numbers(self) -> NDArray[np.int64]:
+        """Return the line of the file that each row of data stands in, Shape (n_rows,): blank lines count too."""
+        with _damage_explained(self.path), _open_text(self.path) as stream:
+            filled = [number for number, line in enumerate(stream, start=1) if line.strip("\r\n")]
+        return np.array(filled[self.header_rows :], dtype=np.int64)
 
     def fault(self, index: int, what: str, remedy: str) -> InvalidInputError:
         """Return the error for the row of data at `index`, counted from 0."""
@@ -202,8 +209,19 @@ def _seconds(text: str) -> None:
         raise ValueError(text)
 
 
+def _whole(text: str) -> None:
+    if not _WHOLE.fullmatch(text.strip()) or not -(2**63) <= int(text) < 2**63:
+        raise ValueError(text)
+
+
+def _number(text: str) -> None:
+    if not _NUMBER.fullmatch(text.strip()) and not math.isinf(float(text)):
+        raise ValueError(text)
+
+
 def _date_time(text: str) -> None:
-    datetime.fromisoformat(text)
+    if datetime.fromisoformat(text).tzinfo is not None:
+        raise ValueError(text)
 
 
 def _zoned_date_time(text: str) -> None:
@@ -212,8 +230,8 @@ def _zoned_date_time(text: str) -> None:
 
 
 _PARSERS: Mapping[pa.DataType, Callable[[str], object]] = {
-    INTEGER: int,
-    FLOAT: float,
+    INTEGER: _whole,
+    FLOAT: _number,
     TEXT: str,
     SECONDS: _seconds,
     DATE_TIME: _date_time,
@@ -224,8 +242,8 @@ _DESCRIPTIONS: Mapping[pa.DataType, str] = {
     FLOAT: "a number",
     TEXT: "text",
     SECONDS: "a time in seconds with at most 9 decimals",
-    DATE_TIME: "a date and time such as 2024-01-31 23:59:00",
-    ZONED_DATE_TIME: "a date and time with a zone such as 2024-01-31 23:59:00+00:00",
+    DATE_TIME: "a date and time without a zone such as 2024-01-31 23:59:00, as in the first row",
+    ZONED_DATE_TIME: "a date and time with a zone such as 2024-01-31 23:59:00+00:00, as in the first row",
 }
 
 
@@ -234,4 +252,4 @@ def _parses(text: str, kind: pa.DataType) -> bool:
         _PARSERS[kind](text)
     except (ValueError, ArithmeticError):
         return False
-    return text.strip() != "" and not (kind == FLOAT and math.isnan(float(text)))
+    return text.strip() != ""

@@ -34,6 +34,7 @@ from executor_service.order_life import Patience
 from executor_service.position_places import PositionPlaces
 from executor_service.record_store import RecordStore
 from executor_service.reduction_run import ReductionRun
+from executor_service.right_of_way import RightOfWay
 from executor_service.settings import ExecutorSettings
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import VenueClock
@@ -78,6 +79,7 @@ def build_handler(
         flat_deadline_s=settings.flat_deadline_s,
     )
     entry_patience, exit_patience = patiences(settings)
+    right_of_way = RightOfWay()
     follower = OrderFollower(
         publisher=publisher,
         clock=clock,
@@ -87,6 +89,7 @@ def build_handler(
         entry_patience=entry_patience,
         exit_patience=exit_patience,
         unknown_alert_s=settings.unknown_alert_s,
+        right_of_way=right_of_way,
         schedule=schedule,
     )
     check = EntryCheck(
@@ -104,7 +107,9 @@ def build_handler(
         records=RecordStore(bus),
         publisher=publisher,
         entries=EntryRun(check=check, follower=follower, slots=slots, clock=clock, drain=drain),
-        reductions=ReductionRun(follower=follower, slots=slots, clock=clock, drain=drain, schedule=schedule),
+        reductions=ReductionRun(
+            follower=follower, slots=slots, clock=clock, drain=drain, schedule=schedule, right_of_way=right_of_way
+        ),
         drain=drain,
     )
 

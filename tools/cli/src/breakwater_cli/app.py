@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from breakwater_cli.dead import dead
+from breakwater_cli.fetch import fetch
 from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.errors import exit_code_of, explain
 from breakwater_runtime.logs import configure_logs
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(dead)
+app.add_typer(fetch)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML or JSON configuration.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given several times.")]
@@ -249,6 +251,31 @@ def record(
         _print({"trades": trades, "directory": str(out)}, as_json=as_json, text=f"{trades:,} trades written to {out}")
     else:
         run_until_interrupted(lambda: record_live(settings, out, exchange_url=exchange, stream_url=stream))
+
+
+@app.command()
+def data(
+    sources: Annotated[list[str], typer.Argument(help="Files, folders, or SYMBOL=FILE.")],
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="List every gap, incomplete day and repeated row.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List what recordings hold per symbol: extent, gaps, incomplete days, repeated rows, faults.
+
+    Days are those of the configured session. Exit code 0: every file can be read, 1: one has a fault, 2: bad input.
+    """
+    from breakwater_cli.data import as_values, show
+    from breakwater_recordings.inventory import take_inventory
+    from breakwater_runtime.config_file import read_config
+
+    inventory = take_inventory(sources, session=read_config(config, overrides or ()).session.session())
+    if as_json:
+        _print(as_values(inventory), as_json=True, text="")
+    else:
+        show(inventory, everything=everything)
+    if inventory.faults:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -5,9 +5,10 @@ is what the tick engine would compute from the recording. It is made once, read-
 of parameter sets and threads. Prices are float64 quote currency per 1 base unit, times int64 milliseconds UTC.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,6 @@ from breakwater_recordings.recording import Recording
 from breakwater_research.bars.paths import BARS_PER_BLOCK, Paths, first_from, price_of, prices_of, scan_day
 
 TRADES_PER_BAR = 4
-_USUAL_RECORDS_PER_DAY = 64
 
 
 class NoBarsError(InvalidInputError):
@@ -217,7 +217,7 @@ def _read(recording: Recording) -> tuple[Paths, NDArray[np.int64]]:
     for number, of_symbol in enumerate(parts.values()):
         row = int(bar_at[number])
         known: tuple[RecordedPart, NDArray[np.int64]] | None = None
-        for part, batch in ((part, batch) for part in of_symbol for batch in part.read(part.start_ms)):
+        for part, batch in _chunks(of_symbol):
             bars = _bars_of(part, batch)
             if known is not None and (known[1] != bars.offsets).any():
                 raise NoBarsError(
@@ -236,6 +236,12 @@ def _read(recording: Recording) -> tuple[Paths, NDArray[np.int64]]:
     opens, highs, lows, closes = columns
     paths = Paths(times, opens, highs, lows, closes, _blocks(highs, np.maximum), _blocks(lows, np.minimum), offsets)
     return paths, bar_at
+
+
+def _chunks(parts: Iterable[RecordedPart]) -> Iterator[tuple[RecordedPart, TradeBatch]]:
+    for part in parts:
+        for batch in part.read(part.start_ms):
+            yield part, batch
 
 
 class _Bars(NamedTuple):
@@ -275,35 +281,44 @@ def _blocks(values: NDArray[np.float64], extreme: np.ufunc) -> NDArray[np.float6
 
 
 def _running(paths: Paths, trade_at: NDArray[np.int64]) -> tuple[Records, Records]:
+    """Return the running highs and lows of every day."""
     longest = int(np.diff(trade_at, axis=1).max(initial=1))
-    spare = [np.empty(longest), np.empty(longest, dtype=np.int64), np.empty(longest), np.empty(longest, dtype=np.int64)]
-    found: list[list[NDArray[np.float64] | NDArray[np.int64]]] = [[], [], [], []]
-    at = np.zeros((2, *trade_at.shape), dtype=np.int64)
-    totals = [0, 0]
+    high_levels, low_levels = np.empty(longest), np.empty(longest)
+    high_trades, low_trades = np.empty(longest, dtype=np.int64), np.empty(longest, dtype=np.int64)
+    highs, lows = _Found(trade_at.shape), _Found(trade_at.shape)
     for number, starts in enumerate(trade_at):
         for day, (start, stop) in enumerate(_pairs(starts)):
-            at[:, number, day] = totals
-            if start == stop:
-                continue
-            counts = scan_day(paths, start, stop, spare[0], spare[1], spare[2], spare[3])
-            for column, count in zip(range(4), (counts[0], counts[0], counts[1], counts[1]), strict=True):
-                found[column].append(spare[column][:count].copy())
-            totals[0] += counts[0]
-            totals[1] += counts[1]
-        at[:, number, -1] = totals
-    joined = [
-        np.concatenate(pieces) if pieces else np.empty(0, dtype=kind.dtype)
-        for pieces, kind in zip(found, spare, strict=True)
-    ]
-    return (
-        Records(joined[0].astype(np.float64), joined[1].astype(np.int64), at[0]),
-        Records(joined[2].astype(np.float64), joined[3].astype(np.int64), at[1]),
-    )
+            high_count = low_count = 0
+            if start < stop:
+                high_count, low_count = scan_day(paths, start, stop, high_levels, high_trades, low_levels, low_trades)
+            highs.add(number, day, high_levels[:high_count], high_trades[:high_count])
+            lows.add(number, day, low_levels[:low_count], low_trades[:low_count])
+    return highs.records(), lows.records()
+
+
+class _Found:
+    """Records as they are found, day by day and symbol by symbol."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._levels: list[NDArray[np.float64]] = [np.empty(0)]
+        self._trades: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
+        self._at = np.zeros(shape, dtype=np.int64)
+        self._count = 0
+
+    def add(self, number: int, day: int, levels: NDArray[np.float64], trades: NDArray[np.int64]) -> None:
+        self._levels.append(levels.copy())
+        self._trades.append(trades.copy())
+        self._at[number, day] = self._count
+        self._count += levels.size
+        self._at[number, day + 1] = self._count
+
+    def records(self) -> Records:
+        return Records(np.concatenate(self._levels), np.concatenate(self._trades), self._at)
 
 
 def _pairs(starts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     values = starts.tolist()
-    yield from zip(values[:-1], values[1:], strict=True)
+    yield from pairwise(values)
 
 
 def _daily(paths: Paths, trade_at: NDArray[np.int64], highs: Records, lows: Records) -> DailyPrices:

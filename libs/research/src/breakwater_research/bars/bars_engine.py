@@ -29,7 +29,7 @@ def run_bars_backtest(
     records: CostRecords = NO_RECORDS,
     table: BarTable | None = None,
 ) -> Report:
-    """Return the report of a backtest over candles, equal to that of `run_tick_backtest` but for the wall-clock figures.
+    """Return the report of a backtest over candles: that of `run_tick_backtest`, but for the wall-clock figures.
 
     Args:
         recording: The candles; opened with the configuration's session and, if it names any, its symbols.

@@ -1,8 +1,8 @@
 """One parameter set through its days in float64: entries, stops, exits, costs, compounding; compiled.
 
-What is computed here is what the exact account does on a day on which nothing is refused, split or liquidated. Whether a
-day is such a day is judged by a bound on the worst that can happen on it; if it may not be, `run_days` stops and leaves
-the day to the exact account. Money is quote currency, times milliseconds UTC, shares fractions of 1.
+What is computed here is what the exact account does on a day on which nothing is refused, split or liquidated. Whether
+a day is such a day is judged by a bound on the worst that can happen on it; if it may not be, `run_days` stops and
+leaves the day to the exact account. Money is quote currency, times milliseconds UTC, shares fractions of 1.
 """
 
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from breakwater_research.bars.paths import (
     Paths,
     first_at_or_above,
     first_at_or_below,
+    first_from,
     last_through,
     price_of,
     time_of,
@@ -77,7 +78,7 @@ class Venue(NamedTuple):
         largest: Largest market order, base units.
         stamp_at: Shape (n_symbols + 1,): where each symbol's funding stamps begin.
         stamp_times: Shape (n_stamps,), int64, rising within a symbol.
-        stamp_marks: Last price at each stamp; NaN before the first trade.
+        stamp_marks: Last price at each stamp.
         stamp_rates: Funding rate of each stamp.
     """
 
@@ -128,14 +129,14 @@ def taker_price(side: int, last: float, distance: float, tick: float, inverse: f
     near = np.rint(ticks)
     if abs(ticks - near) > max(1e-9, ticks * 1e-14):
         near = np.ceil(ticks) if side > 0 else np.floor(ticks)
-    return near / inverse if inverse > 0 else near * tick
+    return float(near / inverse if inverse > 0 else near * tick)
 
 
 @compiled
 def sized(value: float, price: float, step: float, inverse: float) -> float:
     """Return the largest multiple of the step that is worth at most the value."""
     steps = np.floor(value / (price * step) * (1.0 + 1e-14))
-    return steps / inverse if inverse > 0 else steps * step
+    return float(steps / inverse if inverse > 0 else steps * step)
 
 
 @compiled
@@ -150,6 +151,17 @@ def slippage_of(paths: Paths, costs: Costs, symbol: int, trade: int, first: int,
         price = price_of(paths, trade)
         low, high = min(low, price), max(high, price)
     return distance + costs.range_share * (high - low)
+
+
+@compiled
+def marks_of(paths: Paths, symbol: int, start: int, stop: int, stamps_ms: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the last price of the trades [start, stop) at each stamp; 0 before the first, where nothing is held."""
+    marks = np.zeros(stamps_ms.size)
+    for place in range(stamps_ms.size):
+        trade = first_from(paths, symbol, start, stop, stamps_ms[place] + 1) - 1
+        if trade >= start:
+            marks[place] = price_of(paths, trade)
+    return marks
 
 
 @compiled
@@ -291,7 +303,7 @@ def _trade_symbol(
 
 @compiled
 def _may_meet_a_limit(days: Days, costs: Costs, progress: Progress, rows: NDArray[np.float64]) -> bool:
-    """Return whether, at the worst prices of the day all at once, an entry could be refused or a position liquidated."""
+    """Return whether an entry could be refused or a position liquidated, at the worst prices of the day all at once."""
     equity = progress.equity[0]
     if rows.shape[0] > costs.most_positions:
         return True
@@ -307,7 +319,7 @@ def _may_meet_a_limit(days: Days, costs: Costs, progress: Progress, rows: NDArra
     worst_equity = equity - lost
     if worst_equity <= tied_up * 1.001 or lost >= costs.loss_stop * equity:
         return True
-    return 1.0 - worst_equity / progress.equity[1] >= costs.drawdown_stop
+    return bool(1.0 - worst_equity / progress.equity[1] >= costs.drawdown_stop)
 
 
 @compiled

@@ -1,8 +1,8 @@
 """The four trades of a bar, and searches through those of one symbol; compiled.
 
-A bar's trades are open, low, high, close if it closed at or above its open, else open, high, low, close. Trade `4 * b + q`
-is trade `q` of bar `b`; a range [start, stop) of trades may begin and end within a bar. Prices are quote currency per
-1 base unit, times milliseconds UTC.
+A bar's trades are open, low, high, close if it closed at or above its open, else open, high, low, close. Trade
+`4 * b + q` is trade `q` of bar `b`; a range [start, stop) of trades may begin and end within a bar. Prices are quote
+currency per 1 base unit, times milliseconds UTC.
 """
 
 from typing import NamedTuple
@@ -42,11 +42,11 @@ def price_of(paths: Paths, trade: int) -> float:
     """Return the price of a trade."""
     bar, quarter = trade >> 2, trade & 3
     if quarter == 0:
-        return paths.opens[bar]
-    if quarter == 3:  # noqa: PLR2004  # the last of four
-        return paths.closes[bar]
+        return float(paths.opens[bar])
+    if quarter == 3:
+        return float(paths.closes[bar])
     is_low = (quarter == 1) == (paths.closes[bar] >= paths.opens[bar])
-    return paths.lows[bar] if is_low else paths.highs[bar]
+    return float(paths.lows[bar] if is_low else paths.highs[bar])
 
 
 @compiled
@@ -61,7 +61,7 @@ def prices_of(paths: Paths, trades: NDArray[np.int64]) -> NDArray[np.float64]:
 @compiled
 def time_of(paths: Paths, symbol: int, trade: int) -> int:
     """Return the time of a trade."""
-    return paths.times[trade >> 2] + paths.offsets[symbol, trade & 3]
+    return int(paths.times[trade >> 2] + paths.offsets[symbol, trade & 3])
 
 
 @compiled

@@ -1,7 +1,7 @@
 """What each symbol's day is planned by, and its entry: the rules of `breakwater_core.day_plan`, compiled.
 
-Arrays per day have shape (n_symbols, n_days). A plan of day d uses the first trade of day d and completed days before it,
-no more. `tests/unit/bars` holds these functions against core's, bit by bit.
+Arrays per day have shape (n_symbols, n_days). A plan of day d uses the first trade of day d and completed days before
+it, no more.
 """
 
 from typing import NamedTuple
@@ -123,7 +123,7 @@ class PlanBook:
         if days is not None and days not in self._noise:
             known = self.days
             ratios = noise_ratios(known.opens, known.highs, known.lows, known.closes)
-            self._noise[days] = window_means(ratios, known.history, days, False)  # noqa: FBT003  # compiled: no keywords
+            self._noise[days] = window_means(ratios, known.history, days, False)
         return self._noise[days]
 
 
@@ -261,7 +261,7 @@ def _first_touch(days: Days, symbol: int, day: int, above: float, below: float) 
     found = _first_falling(days.low_levels, days.low_at[symbol, day], last, below)
     if found < last:
         trade = min(trade, days.low_trades[found])
-    return trade
+    return int(trade)
 
 
 @compiled

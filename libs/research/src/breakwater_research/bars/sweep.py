@@ -1,9 +1,9 @@
 """Many parameter sets over one bar table, in float64: daily returns, trades, costs.
 
-Each set is run as the exact account would run it: entries, stops and exits to the trade, quantities rounded down to the
-instrument's step, fills rounded to its tick, profit compounding from day to day. Days on which an entry might be refused
-or split, or a position liquidated, are walked by the exact account itself. So a set's daily returns are those of
-`run_bars_backtest` but for the rounding of float64.
+Each set is run as the exact account would run it: entries, stops and exits to the trade, quantities rounded down to
+the instrument's step, fills rounded to its tick, profit compounding from day to day. Days on which an entry might be
+refused or split, or a position liquidated, are walked by the exact account itself. So a set's daily returns are those
+of `run_bars_backtest` but for the rounding of float64.
 
 Sets are spread over threads; the compiled code runs without the interpreter's lock. Money is quote currency, times
 milliseconds UTC.
@@ -28,7 +28,6 @@ from breakwater_research.bars import kernels
 from breakwater_research.bars.bar_table import BarTable
 from breakwater_research.bars.day_walk import walk_day
 from breakwater_research.bars.kernels import Costs, Progress, Venue, run_days
-from breakwater_research.bars.paths import first_from, price_of
 from breakwater_research.bars.plans import PlanBook, same_days
 from breakwater_research.cost_records import CostRecords
 
@@ -219,7 +218,7 @@ class _Run:
                 keeps_log=np.array([keeps_log]),
             )
         )
-        costs = costs_of(config)
+        costs = costs_of(config, has_records=self._records.funding is not None)
         venue = self._venue(config.costs)
         walks_always = _walks_always(config)
         day = first
@@ -286,7 +285,7 @@ def _checked(table: BarTable, config: BreakwaterConfig) -> BreakwaterConfig:
     return config
 
 
-def costs_of(config: BreakwaterConfig) -> Costs:
+def costs_of(config: BreakwaterConfig, *, has_records: bool = False) -> Costs:
     """Return what a configuration pays and how large it trades; with records the stamps' own rates count."""
     costs, risk, portfolio = config.costs, config.risk, config.portfolio
     return Costs(
@@ -297,7 +296,7 @@ def costs_of(config: BreakwaterConfig) -> Costs:
         range_share=float(costs.slippage_range_share),
         latency_ms=costs.latency_ms,
         exit_lead_ms=config.session.session().exit_lead_ms,
-        funding_rate=float(costs.funding_rate),
+        funding_rate=float("nan") if has_records else float(costs.funding_rate),
         largest_notional=float("inf") if risk.max_order_notional is None else float(risk.max_order_notional),
         most_positions=_UNLIMITED if risk.max_open_positions is None else risk.max_open_positions,
         loss_stop=float("inf") if risk.daily_loss_stop is None else float(risk.daily_loss_stop),
@@ -320,7 +319,10 @@ def _venue_of(
     start_ms, end_ms = int(table.day_starts_ms[0]) - 1, int(table.day_starts_ms[-1])
     records = funding or FundingRecords({})
     stamps = [records.schedule(symbol, start_ms, end_ms, otherwise=otherwise) for symbol in table.symbols]
-    marks = [_marks(table, number, times) for number, (times, _) in enumerate(stamps)]
+    marks = [
+        kernels.marks_of(table.paths, number, int(at[0]), int(at[-1]), times)
+        for number, (at, (times, _)) in enumerate(zip(table.trade_at, stamps, strict=True))
+    ]
     return Venue(
         ticks=ticks,
         tick_inverses=_inverses(ticks),
@@ -340,15 +342,3 @@ def _inverses(steps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return 1 / step where that is a whole number, else 0."""
     inverses = np.rint(1.0 / steps)
     return np.where(np.abs(inverses * steps - 1.0) < 1e-12, inverses, 0.0)
-
-
-def _marks(table: BarTable, number: int, stamps_ms: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the symbol's last price at each stamp; 0 before the first trade, where nothing can be held."""
-    start, stop = int(table.trade_at[number, 0]), int(table.trade_at[number, -1])
-    marks = np.zeros(stamps_ms.size)
-    for place, stamp_ms in enumerate(stamps_ms.tolist()):
-        trade = first_from(table.paths, number, start, stop, stamp_ms + 1) - 1
-        if trade >= start:
-            marks[place] = price_of(table.paths, trade)
-            start = trade
-    return marks
