@@ -9,3 +9,13 @@ def compiled[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     """Return the function compiled by numba, kept on disk, and without the interpreter's lock while it runs."""
     made: Callable[P, R] = numba.njit(cache=True, nogil=True)(function)
     return made
+
+
+def inlined[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function compiled by numba, its body put into each compiled caller.
+
+    For small functions that take tuples of arrays: a call would count references to every array of them, which costs
+    more than such a function does, and threads would wait for each other's counts.
+    """
+    made: Callable[P, R] = numba.njit(cache=True, nogil=True, inline="always")(function)
+    return made
