@@ -126,10 +126,21 @@ class ConfigStore:
             raise BusError(f"{CONFIG_BUCKET}/{key} was taken away while it was written")
         return standing
 
-    async def days(self) -> list[DayVersion]:
-        """Return what the days that have begun run under, oldest first."""
-        keys = await self._bus.keys(CONFIG_BUCKET, subjects.config_day_key(self._bus.run_id, ""))
-        messages = [await self._message(key) for key in keys]
+    async def days(self, *, after: date = date.min, newest: int | None = None) -> list[DayVersion]:
+        """Return what the days that have begun run under, oldest first.
+
+        Args:
+            after: Only days later than this.
+            newest: Only so many of them, the newest ones.
+
+        Raises:
+            BusError: If the bus does not answer.
+            InvariantError: If one cannot be read.
+        """
+        prefix = subjects.config_day_key(self._bus.run_id, "")
+        keys = await self._bus.keys(CONFIG_BUCKET, prefix)
+        keys = [key for key in keys if key.removeprefix(prefix) > after.isoformat()]
+        messages = [await self._message(key) for key in keys[-(newest or len(keys)) :]]
         return [DayVersion.decode(message.data or b"") for message in messages if message is not None]
 
     async def say_seen(self, seen: SeenSchedule) -> None:
@@ -264,7 +275,7 @@ async def read_config_state(bus: Bus, file: BreakwaterConfig) -> ConfigWatch:
     store = ConfigStore(bus)
     watch = ConfigWatch(store, file)
     try:
-        watch.take(await store.schedule(), (await store.days())[-_DAYS_IN_FORCE:])
+        watch.take(await store.schedule(), await store.days(newest=_DAYS_IN_FORCE))
     except InvariantError as error:
         get_logger().error("config_unreadable", reason=str(error))
     return watch

@@ -1,11 +1,13 @@
 """The symbols of all configurations that run or are to begin: prepared in every account before the first is traded."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from breakwater_bybit.errors import ExchangeError
 from breakwater_bybit.fields import MalformedPayload
+from breakwater_bybit.model import DAY_MS
 from breakwater_core.config_schedule import symbols_of
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import Alert, Severity
@@ -119,9 +121,10 @@ class Universe:
             return
         self._told.add(case)
         now_ms = wall_clock_ms()
+        digest = hashlib.sha256(" | ".join(case).encode()).hexdigest()[:16]
         await self._bus.alert(
             Alert(
-                alert_id=f"symbols_not_prepared/{self._bus.run_id}/{now_ms}",
+                alert_id=f"symbols_not_prepared/{self._bus.run_id}/{now_ms // DAY_MS}/{digest}",
                 run_id=self._bus.run_id,
                 severity=Severity.CRITICAL,
                 service=SERVICE,

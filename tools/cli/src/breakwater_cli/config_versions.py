@@ -36,6 +36,7 @@ from breakwater_runtime.control import read_acknowledgements
 
 NEXT_DAY = "next-day"
 _LOOK_S = 0.1
+_DAYS_SHOWN = 30
 _ALIVE_S = 15.0
 """A live signal writes its checkpoint every few seconds."""
 _OF_THE_PAPER_EXCHANGE = ("costs.", "portfolio.initial_equity")
@@ -181,7 +182,7 @@ async def show(address: BusAddress, name: str | None, run_id: str) -> Answer:
 
 
 async def _read(store: ConfigStore) -> _State:
-    stored, days = await store.schedule(), await store.days()
+    stored, days = await store.schedule(), await store.days(newest=_DAYS_SHOWN)
     running = await store.version(days[-1].version) if days else None
     return _State(stored, days, running)
 
