@@ -61,7 +61,7 @@ class PortfolioStrategy:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """Symbols of the portfolio, sorted, and those taken out of it whose position may be open."""
+        """Symbols of the portfolio, sorted, and those taken out of it whose position may be open, or was a day ago."""
         return tuple(self._symbols)
 
     @property
@@ -71,8 +71,11 @@ class PortfolioStrategy:
 
     @property
     def position_days(self) -> tuple[date, ...]:
-        """Days whose positions may be open, oldest first: what closes them is decided under those days' rules."""
-        return tuple(sorted({day for symbol in self._ordered if (day := symbol.position_day) is not None}))
+        """Days whose positions may have to be closed, oldest first: that is decided under those days' rules."""
+        if self._day is None:
+            return ()
+        since = _day_before(self._day)
+        return tuple(sorted({day for symbol in self._ordered if (day := symbol.position_day(since)) is not None}))
 
     @property
     def day(self) -> date | None:
@@ -131,7 +134,7 @@ class PortfolioStrategy:
         """Tell the configuration of the awaited day; the day begins.
 
         Bars and positions carry over. A symbol that is not in the portfolio any more stays, without being entered,
-        until its position is known to be gone.
+        until its position is known to be gone, and for the day after that it had one.
 
         Raises:
             InvariantError: If this day is not awaited.
@@ -142,10 +145,10 @@ class PortfolioStrategy:
         if not config.portfolio.symbols:
             raise InvalidInputError(f"the configuration of {day} names no symbol; set portfolio.symbols")
         self._awaited_day = None
-        self._change_rules(config)
+        self._change_rules(config, _day_before(day))
         self._begin_day(day)
 
-    def _change_rules(self, config: BreakwaterConfig) -> None:
+    def _change_rules(self, config: BreakwaterConfig, since: date) -> None:
         is_other = config.version != self._config.version
         self._config = config
         self._session = config.session.session()
@@ -157,7 +160,7 @@ class PortfolioStrategy:
             elif is_other:
                 symbol.change_rules(config, self._session)
             symbol.retired = name not in config.portfolio.symbols
-            if symbol.position_possible or not symbol.retired:
+            if symbol.position_day(since) is not None or not symbol.retired:
                 symbols[name] = symbol
         self._keep(symbols)
 
@@ -260,7 +263,7 @@ class PortfolioStrategy:
                 f"the strategy's snapshot has format {values.get('format')!r}, this program reads {SNAPSHOT_FORMAT}; "
                 "remove the checkpoint and start from the recorded stream, or use the program that wrote it"
             )
-        self._restore_retired(values["symbols"])
+        self._restore_retired(values["symbols"], values["day"])
         self._undecided.clear()
         self._awaited_day = None
         self._timer_ms = None
@@ -276,12 +279,16 @@ class PortfolioStrategy:
             elif day is not None:
                 symbol.begin_day(day)
 
-    def _restore_retired(self, states: dict[str, Any]) -> None:
-        """Make room for symbols outside the portfolio whose position may be open."""
+    def _restore_retired(self, states: dict[str, Any], day: str | None) -> None:
+        """Make room for symbols outside the portfolio whose position may have to be closed."""
         symbols = {symbol.symbol: symbol for symbol in self._ordered if not symbol.retired}
+        since = "" if day is None else _day_before(date.fromisoformat(day)).isoformat()
         for name, state in states.items():
             holding = state["holding"]
-            if name in symbols or holding is None or holding["phase"] == "ended":
+            if name in symbols or holding is None:
+                continue
+            is_gone = holding["phase"] == "ended"
+            if is_gone and not (self._day_by_day and holding["day"] >= since):
                 continue
             if not self._day_by_day:
                 raise InvalidInputError(
@@ -351,3 +358,7 @@ class PortfolioStrategy:
             self._awaited_day = day
         else:
             self._begin_day(day)
+
+
+def _day_before(day: date) -> date:
+    return day - timedelta(days=1)

@@ -165,10 +165,13 @@ class SymbolStrategy:
         """Whether a position is open, or could be as far as outcomes are known."""
         return self._holding is not None and self._holding.may_be_open
 
-    @property
-    def position_day(self) -> date | None:
-        """Day of the position that is open or could be; None without one."""
-        return self._holding.day if self._holding is not None and self._holding.may_be_open else None
+    def position_day(self, since: date) -> date | None:
+        """Return the day of the position; None: there is none, or one from before `since` that is known to be gone.
+
+        What is known of it can change for a while after its end: an entry that was given up may have been filled.
+        """
+        holding = self._holding
+        return holding.day if holding is not None and (holding.may_be_open or holding.day >= since) else None
 
     @property
     def buffered_from_ms(self) -> int | None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.config_schedule import ConfigVersion
@@ -156,7 +156,7 @@ class SignalHandler:
             self._apply(outcome)
 
     def _apply(self, outcome: Outcome) -> None:
-        if not outcome.known:
+        if not outcome.known or outcome.symbol not in self._strategy.symbols:  # left the portfolio a day ago or more
             return
         self._strategy.apply_outcome(
             outcome.symbol,
@@ -281,7 +281,7 @@ class SignalHandler:
             _forget(symbol)
         self._use(day, version)
         oldest = min(self._strategy.position_days, default=day)
-        for past in [known for known in self._factories if known < oldest]:
+        for past in [known for known in self._factories if known < min(oldest, day - timedelta(days=1))]:
             del self._factories[past]
 
     def _use(self, day: date, version: ConfigVersion) -> None:

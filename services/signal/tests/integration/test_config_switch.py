@@ -3,8 +3,9 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -155,8 +156,9 @@ def closing(intent: Intent) -> OrderEvent:
 class StandIn:
     """Closes every intent as filled, in place of the executor, as many as it is told to."""
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: Bus, end: Callable[[Intent], OrderEvent]) -> None:
         self._bus = bus
+        self._end = end
         self.seen: list[Intent] = []
         self._answers = asyncio.Semaphore(0)
         self._changed = asyncio.Event()
@@ -186,12 +188,14 @@ class StandIn:
             number += 1
             while len(self.seen) < number:
                 await self._wait()
-            await self._bus.publish(closing(self.seen[number - 1]))
+            await self._bus.publish(self._end(self.seen[number - 1]))
 
 
 @asynccontextmanager
-async def standing_in(bus: Bus, *, answers: int = 100) -> AsyncIterator[StandIn]:
-    stand_in = StandIn(bus)
+async def standing_in(
+    bus: Bus, *, answers: int = 100, end: Callable[[Intent], OrderEvent] = closing
+) -> AsyncIterator[StandIn]:
+    stand_in = StandIn(bus, end)
     stand_in.answer(answers)
     async with read_stream(bus, name="stand-in", stream="INTENT", filters=["intent.>"], start=1, handle=stand_in.hear):
         task = asyncio.create_task(stand_in.work())
@@ -407,3 +411,48 @@ async def test_live_signals_turn_at_the_exit_window_without_waiting_for_outcomes
         await stand_in.have_seen(8)
     assert sorted(found(stand_in.seen)) == sorted(OLD_DAY + NEW_DAY)
     assert stand_in.seen[0].side is Side.BUY
+
+
+def expired(intent: Intent) -> OrderEvent:
+    """Return the end of an entry in BTCUSDT that was given up; everything else is filled."""
+    event = closing(intent)
+    if (intent.symbol, intent.leg) != ("BTCUSDT", Leg.ENTRY):
+        return event
+    return replace(
+        event,
+        event_id=f"{event.event_id}-expired",
+        status=OrderStatus.EXPIRED,
+        filled_quantity=Decimal(0),
+        average_price=None,
+    )
+
+
+async def test_a_fill_learned_of_on_the_day_after_is_exited_under_its_own_days_version_and_a_restart_bears_it(
+    nats_server: NatsProcess, settings: SignalSettings
+) -> None:
+    live = settings.model_copy(update={"run_id": "live", "checkpoint_interval_s": 0.05})
+    async with (
+        connect(ServiceSettings(nats_url=nats_server.url, run_id="live"), name="test") as bus,
+        standing_in(bus, end=expired) as stand_in,
+    ):
+        async with signal_running(live):
+            await play_morning(bus, FIRST)
+            await stand_in.have_seen(2)
+            await apply_new(live)
+            await play_evening(bus, FIRST)
+            await stand_in.have_seen(3)  # nothing to exit in BTCUSDT
+            await play_morning(bus, SECOND)
+            await stand_in.have_seen(5)
+            late = closing(stand_in.seen[0])
+            await bus.publish(replace(late, event_time_ms=start_of(SECOND) + 13 * HOUR_MS))
+            while len(stand_in.seen) < 6:
+                now_ms = start_of(SECOND) + 14 * HOUR_MS
+                await bus.publish(Clock(ClockKind.ADVANCED, now_ms, now_ms, SECOND))
+                await asyncio.sleep(0.02)
+        exit_ = stand_in.seen[5]
+        assert (exit_.symbol, exit_.leg, exit_.day) == ("BTCUSDT", Leg.EXIT, FIRST)
+        assert exit_.strategy_version == OLD.version
+        async with signal_running(live):
+            await play_evening(bus, SECOND)
+            await stand_in.have_seen(8)
+    assert found(stand_in.seen)[6:] == NEW_DAY[2:]
