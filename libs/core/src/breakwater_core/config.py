@@ -6,6 +6,7 @@ Unknown keys are refused, so that a misspelt one cannot pass for a default.
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import time
 from decimal import Decimal
 from enum import StrEnum
@@ -146,6 +147,8 @@ class CostSettings(Section):
     """Distance of a market fill from the last trade, against the taker, basis points."""
     funding_rate: Decimal = Field(default=Decimal(0), ge=Decimal("-0.05"), le=Decimal("0.05"))
     """Funding rate per 8-hour stamp in paper mode, as a fraction; longs pay shorts when positive."""
+    slippage_range_share: Decimal = Field(default=Decimal(0), ge=0, le=10)
+    """Share of the range of the last minute's trades that a market fill lies further from the last trade."""
 
 
 class RiskSettings(Section):
@@ -161,6 +164,10 @@ class RiskSettings(Section):
     """Drawdown of the deposit-adjusted equity, as a share, after which nothing is entered."""
     entry_valid_for: Annotated[float, BeforeValidator(_seconds)] = Field(default=10.0, gt=0, le=3600)
     """Seconds after its trigger for which an entry may still be sent."""
+
+
+_LATER_KEYS = (("costs", "slippage_range_share"),)
+"""Keys that are not hashed while they have their default: a configuration from before them keeps its version."""
 
 
 class BreakwaterConfig(Section):
@@ -197,8 +204,21 @@ class BreakwaterConfig(Section):
     @property
     def version(self) -> str:
         """Hash of the whole configuration: 12 hexadecimal digits, written in each intent and order."""
-        text = json.dumps(self.as_values(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return version_of_values(self.as_hashed_values())
+
+    def as_hashed_values(self) -> dict[str, Any]:
+        """Return the nested plain values that the version is the hash of: keys that came later only if they are set."""
+        values = self.as_values()
+        for section, key in _LATER_KEYS:
+            if getattr(getattr(self, section), key) == type(getattr(self, section)).model_fields[key].default:
+                del values[section][key]
+        return values
+
+
+def version_of_values(values: Mapping[str, Any]) -> str:
+    """Return the hash of a configuration's nested plain values: 12 hexadecimal digits, whatever the order of keys."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _explain(fault: Any) -> str:

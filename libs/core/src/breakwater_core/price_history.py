@@ -1,5 +1,6 @@
 """The trades of one symbol in event time, with as-of look-ups; old trades are dropped, the last known ones never."""
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterator
 
@@ -62,6 +63,17 @@ class PriceHistory:
             return None
         chunk = self._chunks[number]
         return float(chunk.prices[int(np.searchsorted(chunk.times_ms, time_ms, side="right")) - 1])
+
+    def extremes(self, from_ms: int, through_ms: int) -> tuple[float, float] | None:
+        """Return the lowest and the highest price that was the last one at any time of [from_ms, through_ms].
+
+        So the last trade at or before `from_ms` counts beside those that follow. None if none is known by then.
+        """
+        start = self.price_at(from_ms)
+        low, high = (math.inf, -math.inf) if start is None else (start, start)
+        for _, prices in self.between(from_ms, through_ms):
+            low, high = min(low, float(prices.min())), max(high, float(prices.max()))
+        return None if low > high else (low, high)
 
     def between(self, after_ms: int, through_ms: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """Yield times and prices of the trades with `after_ms < time <= through_ms`, oldest first, in slices."""

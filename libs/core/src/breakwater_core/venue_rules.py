@@ -13,8 +13,9 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 import numpy as np
 from numpy.typing import NDArray
 
-from breakwater_core.decimals import floor_to_step
+from breakwater_core.decimals import floor_to_step, from_float
 from breakwater_core.events import Side
+from breakwater_core.price_history import PriceHistory
 
 FUNDING_INTERVAL_MS = 8 * 3_600_000
 """Funding is settled at 00:00, 08:00 and 16:00 UTC."""
@@ -22,6 +23,8 @@ BAND_RATIO = Decimal("0.05")
 """Largest distance of a market order's fills from the last trade, as a share, unless set otherwise."""
 MAINTENANCE_RATIO = Decimal("0.005")
 """Maintenance margin as a share of the position's value, unless set otherwise."""
+RANGE_SPAN_MS = 60_000
+"""Length of the stretch before a matching whose range `costs.slippage_range_share` is a share of."""
 
 _ZERO = Decimal(0)
 
@@ -39,11 +42,38 @@ def ceil_to_tick(price: Decimal, tick: Decimal) -> Decimal:
     return (price / tick).to_integral_value(rounding=ROUND_CEILING) * tick
 
 
-def taker_price(side: Side, last: Decimal, slippage_ratio: Decimal, tick: Decimal) -> Decimal:
-    """Return where a market order begins to fill: the last trade moved against the taker, rounded away from it."""
+def taker_price(
+    side: Side, last: Decimal, slippage_ratio: Decimal, tick: Decimal, slippage_distance: Decimal = _ZERO
+) -> Decimal:
+    """Return where a market order begins to fill: the last trade moved against the taker, rounded away from it.
+
+    Args:
+        side: Side of the order.
+        last: Last trade at the time of the matching.
+        slippage_ratio: Share of the last trade by which the price is moved.
+        tick: The price is a multiple of it, at least one.
+        slippage_distance: What it is moved by besides, quote currency.
+    """
     if side is Side.BUY:
-        return ceil_to_tick(last * (1 + slippage_ratio), tick)
-    return max(tick, floor_to_tick(last * (1 - slippage_ratio), tick))
+        return ceil_to_tick(last * (1 + slippage_ratio) + slippage_distance, tick)
+    return max(tick, floor_to_tick(last * (1 - slippage_ratio) - slippage_distance, tick))
+
+
+def range_slippage(history: PriceHistory, at_ms: int, share: Decimal) -> Decimal:
+    """Return the share of the range of the last minute up to the matching: quote currency, never below 0.
+
+    The range is the highest less the lowest price that was the last one at any time of the 60 seconds up to `at_ms`, so
+    it looks neither ahead nor at the clock's minutes: a minute that has just begun would have no range.
+
+    Args:
+        history: Trades of the symbol, known up to `at_ms` at least and back to `RANGE_SPAN_MS` before it.
+        at_ms: When the order matches.
+        share: Part of the range that a taker gives up; 0 gives 0.
+    """
+    if not share:
+        return _ZERO
+    extremes = history.extremes(at_ms - RANGE_SPAN_MS, at_ms)
+    return _ZERO if extremes is None else (from_float(extremes[1]) - from_float(extremes[0])) * share
 
 
 def price_limits(last: Decimal, band_ratio: Decimal, tick: Decimal) -> tuple[Decimal, Decimal]:
@@ -62,6 +92,7 @@ def taker_fills(
     slippage_ratio: Decimal,
     tick: Decimal,
     step: Decimal,
+    slippage_distance: Decimal = _ZERO,
     depth_notional: Decimal | None = None,
 ) -> Iterator[tuple[Decimal, Decimal]]:
     """Yield price and quantity of what a taker's order gets, best price first; what they lack stays unfilled.
@@ -74,9 +105,10 @@ def taker_fills(
         slippage_ratio: Distance of the first fill from the last trade.
         tick: Prices are multiples of it; the price levels lie one tick apart.
         step: Quantities are multiples of it.
+        slippage_distance: Distance of the first fill from the last trade besides, quote currency.
         depth_notional: Value of a price level; None: the first one holds everything.
     """
-    price = taker_price(side, last, slippage_ratio, tick)
+    price = taker_price(side, last, slippage_ratio, tick, slippage_distance)
     left = quantity
     while left > 0 and (bound - price) * side.sign >= 0:
         if depth_notional is None:

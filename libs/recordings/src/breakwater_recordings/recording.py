@@ -285,7 +285,7 @@ class Recording:
         readers = [self.reader(symbol) for symbol in self.symbols]
         for reader in readers:
             reader.skip_to(start_ms)
-        for number, window_end_ms in enumerate(_window_ends(self.session, start_ms, end_ms, span_ms), start=1):
+        for number, window_end_ms in enumerate(window_ends(self.session, start_ms, end_ms, span_ms), start=1):
             batches = (reader.take_until(window_end_ms, window=number) for reader in readers)
             yield Window(number, start_ms, window_end_ms, tuple(batch for batch in batches if len(batch)))
             start_ms = window_end_ms
@@ -354,7 +354,8 @@ def _share(span: Interval, start_ms: int, end_ms: int) -> float:
     return _overlap_ms(span, start_ms, end_ms) / (span[1] - span[0])
 
 
-def _window_ends(session: Session, start_ms: int, end_ms: int, span_ms: int) -> Iterator[int]:
+def window_ends(session: Session, start_ms: int, end_ms: int, span_ms: int) -> Iterator[int]:
+    """Yield where the windows of [start_ms, end_ms) end, as `Recording.windows` cuts them."""
     day = session.day_of(start_ms)
     while start_ms < end_ms:
         day_start_ms, day_end_ms = session.day_start_ms(day), session.day_end_ms(day)

@@ -5,6 +5,7 @@ The counterpart of the paper exchange without its wires. Prices, fees, margins a
 order in which they are applied. Money is quote currency, quantities base units, times milliseconds UTC.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -25,10 +26,12 @@ from breakwater_core.venue_rules import (
     order_margin,
     position_initial_margin,
     price_limits,
+    range_slippage,
     taker_fills,
     trading_fee,
 )
-from breakwater_research.simulated_market import SimulatedMarket
+from breakwater_research.cost_records import NO_RECORDS, CostRecords
+from breakwater_research.simulated_market import Market
 
 MARGIN_LEVERAGE = Decimal(10)
 """Leverage that the executor sets for each symbol unless told otherwise; it bounds the margin, not the size."""
@@ -72,17 +75,45 @@ class EndedOrder:
 
 
 class SimulatedAccount:
-    """One account; whoever asks states the time, which per symbol never falls."""
+    """One account; whoever asks states the time, which per symbol never falls.
+
+    Attributes:
+        name: Name of the account.
+        fills: Every execution, in the order in which they were booked.
+        constant_settlements: Funding settlements at the constant rate because the funding records say nothing.
+        matches: Orders matched.
+        book_matches: Those whose slippage the recorded spread gave.
+    """
 
     def __init__(
-        self, name: str, *, run_id: str, deposit: Decimal, market: SimulatedMarket, costs: CostSettings
+        self,
+        name: str,
+        *,
+        run_id: str,
+        deposit: Decimal,
+        market: Market,
+        costs: CostSettings,
+        records: CostRecords = NO_RECORDS,
     ) -> None:
-        """Open the account with a first deposit."""
+        """Open the account with a first deposit.
+
+        Args:
+            name: Name of the account.
+            run_id: Written in each fill.
+            deposit: Quote currency.
+            market: Trading rules and prices.
+            costs: What is charged.
+            records: Recorded funding and spreads, which go before what `costs` says of either.
+        """
         self.name = name
+        self.constant_settlements = 0
+        self.book_matches = 0
+        self.matches = 0
         self.fills: list[Fill] = []
         self._run_id = run_id
         self._market = market
         self._costs = costs
+        self._records = records
         self._wallet = deposit
         self._books: dict[str, SymbolBook] = {}
         self._held: dict[str, SymbolBook] = {}
@@ -130,8 +161,8 @@ class SimulatedAccount:
 
     def advance(self, through_ms: int) -> None:
         """Settle funding of every position through the time; the margin is checked up to each stamp before it."""
-        stamps = funding_stamps(self._margin_ms, through_ms) if self._held else ()
-        for until_ms in [*(stamp - 1 for stamp in stamps), through_ms]:
+        stamps = {stamp for symbol in self._held for stamp, _ in self._funding_due(symbol, self._margin_ms, through_ms)}
+        for until_ms in [*(stamp - 1 for stamp in sorted(stamps)), through_ms]:
             for symbol in sorted(self._held):
                 self._settle(symbol, until_ms)
             self._check_margin(until_ms)
@@ -144,16 +175,27 @@ class SimulatedAccount:
         after_ms = self._settled_ms.get(symbol, through_ms)
         self._settled_ms[symbol] = max(after_ms, through_ms)
         book = self._held.get(symbol)
-        if book is None or not self._costs.funding_rate:
+        if book is None:
+            return
+        for stamp, rate in self._funding_due(symbol, after_ms, through_ms):
+            if self._records.funding is not None:
+                self.constant_settlements += self._records.funding.missing(symbol, stamp - 1, stamp)
+            if rate:
+                self._pay_funding(symbol, book, stamp, rate)
+
+    def _funding_due(self, symbol: str, after_ms: int, through_ms: int) -> Iterator[tuple[int, Decimal]]:
+        """Yield stamp and rate of each settlement with `after_ms < stamp <= through_ms`, oldest first."""
+        constant = self._costs.funding_rate
+        if self._records.funding is not None:
+            yield from self._records.funding.due(symbol, after_ms, through_ms, otherwise=constant)
             return
         for stamp in funding_stamps(after_ms, through_ms):
-            self._pay_funding(symbol, book, stamp)
+            yield stamp, constant
 
-    def _pay_funding(self, symbol: str, book: SymbolBook, stamp_ms: int) -> None:
+    def _pay_funding(self, symbol: str, book: SymbolBook, stamp_ms: int, rate: Decimal) -> None:
         mark = self._market.last_at(symbol, stamp_ms)
         if mark is None:
             return
-        rate = self._costs.funding_rate
         amount = funding_payment(book.size, mark, rate)
         self._wallet -= amount
         identity = event_id_of("funding", self.name, symbol, 0, stamp_ms)
@@ -242,12 +284,14 @@ class SimulatedAccount:
         rules = self._market.instrument(order.symbol)
         highest, lowest = price_limits(last, BAND_RATIO, rules.tick_size)
         order_id = order_id_of(self.name, order.order_link_id, 0)
+        ratio, distance = self._slippage(order.symbol, match_ms)
         levels = taker_fills(
             order.side,
             wanted,
             last=last,
             bound=highest if order.side is Side.BUY else lowest,
-            slippage_ratio=self._costs.slippage_bps / 10_000,
+            slippage_ratio=ratio,
+            slippage_distance=distance,
             tick=rules.tick_size,
             step=rules.quantity_step,
         )
@@ -262,6 +306,17 @@ class SimulatedAccount:
             average_price=(value / filled).quantize(_AVERAGE_STEP) if filled else None,
             updated_ms=match_ms,
         )
+
+    def _slippage(self, symbol: str, match_ms: int) -> tuple[Decimal, Decimal]:
+        """Return how far from the last trade a taker fills, as a share of it and in quote currency: both are added."""
+        self.matches += 1
+        spreads = self._records.spreads
+        half_spread = None if spreads is None else spreads.half_spread_at(symbol, match_ms)
+        if half_spread is not None:
+            self.book_matches += 1
+            return half_spread, _ZERO
+        history, share = self._market.history(symbol), self._costs.slippage_range_share
+        return self._costs.slippage_bps / 10_000, range_slippage(history, match_ms, share)
 
     def _fitted(self, order: MarketOrder) -> Decimal:
         """Return the quantity, for a reducing order no more than what is left of the position."""
@@ -309,6 +364,18 @@ class SimulatedAccount:
                 exec_time_ms=time_ms,
             )
         )
+
+
+def record_counters(records: CostRecords, accounts: Iterable[SimulatedAccount]) -> dict[str, int]:
+    """Return how often the records were used and how often a constant stood in: counters of a run that had records."""
+    each = list(accounts)
+    counters: dict[str, int] = {}
+    if records.funding is not None:
+        counters["settlements_without_record"] = sum(account.constant_settlements for account in each)
+    if records.spreads is not None:
+        counters["orders_priced_by_book"] = sum(account.book_matches for account in each)
+        counters["orders_priced_without_book"] = sum(account.matches - account.book_matches for account in each)
+    return counters
 
 
 def _side_of(book: SymbolBook) -> Side:

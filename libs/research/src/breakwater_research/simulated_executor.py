@@ -20,7 +20,7 @@ from breakwater_core.risk import RiskState, check_entry, running_drawdown
 from breakwater_core.sizing import entry_quantity, split_quantity
 from breakwater_core.verdicts import Refused
 from breakwater_research.simulated_account import MarketOrder, Rejection, SimulatedAccount
-from breakwater_research.simulated_market import SimulatedMarket
+from breakwater_research.simulated_market import Market
 
 _ZERO = Decimal(0)
 _ONE = Decimal(1)
@@ -36,6 +36,23 @@ class _DayOpen:
     peak: Decimal = _ONE
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far an account had come when a run began: what its drawdown is counted from.
+
+    Attributes:
+        cumulative: Product of the growth factors so far.
+        peak: Largest such product so far, at least 1.
+    """
+
+    cumulative: Decimal = _ONE
+    peak: Decimal = _ONE
+
+
+FRESH = Standing()
+"""Nothing was gained or lost yet."""
+
+
 class SimulatedExecutor:
     """Carries out the intents of one account, each to its end, and keeps its days.
 
@@ -44,7 +61,13 @@ class SimulatedExecutor:
     """
 
     def __init__(
-        self, account: SimulatedAccount, *, run_id: str, market: SimulatedMarket, config: BreakwaterConfig
+        self,
+        account: SimulatedAccount,
+        *,
+        run_id: str,
+        market: Market,
+        config: BreakwaterConfig,
+        standing: Standing = FRESH,
     ) -> None:
         """Trade on the account."""
         self.account = account
@@ -52,6 +75,7 @@ class SimulatedExecutor:
         self._run_id = run_id
         self._market = market
         self._risk: RiskSettings = config.risk
+        self._standing = standing
         self._opened: _DayOpen | None = None
         self._series: PerformanceSeries | None = None
 
@@ -63,7 +87,7 @@ class SimulatedExecutor:
         equity = self.account.equity(now_ms)
         before = self._opened
         if before is None:
-            self._opened = _DayOpen(day, equity)
+            self._opened = _DayOpen(day, equity, self._standing.cumulative, self._standing.peak)
             return
         cumulative, peak = growth_and_peak(
             equity=equity,

@@ -70,6 +70,7 @@ def _(event: OrderEvent, run_id: str, links: MessageLinks) -> Message:
                 "Average price": "-" if event.average_price is None else to_text(event.average_price),
                 "Target price": to_text(event.target_price),
                 "Account": event.account,
+                "Configuration": event.strategy_version,
             }
         ),
     ]

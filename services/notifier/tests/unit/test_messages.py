@@ -52,6 +52,7 @@ def test_an_order_is_told_with_its_outcome_reason_and_link(events: Any) -> None:
     message = told(events.order(status=OrderStatus.REJECTED, reason="insufficient_balance", detail="ab not enough"))
     assert message.text.startswith("Order rejected: BTCUSDT entry buy 0.5 of 0.5 @ 40000, account main")
     assert "(insufficient_balance: ab not enough)" in message.text
+    assert "Configuration" in shown(message)
     assert "<https://ui.example.com/runs/live/orders/bw-1|Open the order>" in shown(message)
 
 

@@ -11,12 +11,12 @@ from pydantic_settings import SettingsConfigDict
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.identities import check_name
+from breakwater_recordings.funding import read_funding
 from breakwater_recordings.instruments import DEFAULT_SYMBOLS
 from breakwater_runtime.settings import ServiceSettings
 from paper_exchange_service.engine.accounts import Credentials
 from paper_exchange_service.engine.markets import Costs
 from paper_exchange_service.fault_rules import NO_RULES, FaultRules, parse_rules
-from paper_exchange_service.funding_file import read_funding
 
 
 class Mode(StrEnum):
@@ -102,10 +102,13 @@ class PaperExchangeSettings(ServiceSettings):
     """Share of the value paid by the maker."""
     slippage_bps: Decimal | None = Field(default=None, ge=0, le=1000)
     """Distance of a market fill from the last trade, basis points."""
+    slippage_range_share: Decimal | None = Field(default=None, ge=0, le=10)
+    """Share of the range of the last minute's trades that a market fill lies further from the last trade."""
     funding_rate: Share | None = None
     """Funding rate per 8-hour stamp, as a fraction."""
     funding_file: Path | None = None
-    """CSV (may be gzipped) of symbol, timestamp (ms), funding_rate: rates of these symbols instead of the constant."""
+    """CSV (may be gzipped) of symbol, timestamp (ms), funding_rate: recorded rates; stamps of which it says
+    nothing have the constant."""
     depth_notional: Decimal | None = Field(default=None, ge=100)
     """Value per price level, quote currency; absent: the first level holds everything."""
     band_ratio: Decimal = Field(default=Decimal("0.05"), gt=0, lt=1)
@@ -178,11 +181,14 @@ class PaperExchangeSettings(ServiceSettings):
             taker_fee=costs.taker_fee if self.taker_fee is None else self.taker_fee,
             maker_fee=costs.maker_fee if self.maker_fee is None else self.maker_fee,
             slippage_ratio=slippage_bps / 10_000,
+            slippage_range_share=costs.slippage_range_share
+            if self.slippage_range_share is None
+            else self.slippage_range_share,
             latency_ms=costs.latency_ms if self.latency_ms is None else self.latency_ms,
             depth_notional=self.depth_notional,
             band_ratio=self.band_ratio,
             funding_rate=costs.funding_rate if self.funding_rate is None else self.funding_rate,
-            funding_records={} if self.funding_file is None else read_funding(self.funding_file),
+            funding=None if self.funding_file is None else read_funding(self.funding_file),
         )
 
 

@@ -42,7 +42,7 @@ def service(**values: str) -> Iterator[SimpleNamespace]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline and process.poll() is None:
             try:
                 if httpx.get(f"{url}/ready").status_code == 200:

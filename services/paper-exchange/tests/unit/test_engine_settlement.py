@@ -11,6 +11,7 @@ from breakwater_core.events import Fill, FillKind, Side
 from breakwater_core.ledger import Ledger
 from breakwater_core.market import Instrument, TradeBatch
 from breakwater_core.venue_rules import FUNDING_INTERVAL_MS
+from breakwater_recordings.funding import FundingRecords
 from paper_exchange_service.engine.accounts import Account, Credentials
 from paper_exchange_service.engine.engine import Engine
 from paper_exchange_service.engine.markets import Costs
@@ -69,20 +70,20 @@ def test_a_position_closed_before_the_stamp_pays_no_funding(tools: SimpleNamespa
 
 
 def test_recorded_funding_rates_take_the_place_of_the_constant(tools: SimpleNamespace) -> None:
-    records = {"BTCUSDT": {5_000: Decimal("0.01"), 7_000: Decimal("-0.02")}}
+    records = {"BTCUSDT": {FUNDING_INTERVAL_MS // 2: Decimal("0.01"), FUNDING_INTERVAL_MS: Decimal("-0.02")}}
     engine = tools.engine(
         Costs(
             slippage_ratio=Decimal(0),
             latency_ms=0,
             taker_fee=Decimal(0),
-            funding_rate=Decimal(1),
-            funding_records=records,
+            funding_rate=Decimal("0.05"),
+            funding=FundingRecords.of(records),
         )
     )
     engine.feed(tools.batch("BTCUSDT", [(0, 100.0), (9_000, 100.0)]))
     send(engine, market("BTCUSDT", Side.BUY, "1"), 10)
-    engine.settlement.advance_account(engine.accounts["main"], FUNDING_INTERVAL_MS)
-    assert engine.accounts["main"].funding == Decimal(-1) + Decimal(2)
+    engine.settlement.advance_account(engine.accounts["main"], 2 * FUNDING_INTERVAL_MS)
+    assert engine.accounts["main"].funding == Decimal(-1) + Decimal(2) - Decimal(5)  # the last stamp has no record
 
 
 def test_an_account_below_its_maintenance_margin_is_liquidated_at_that_moment(tools: SimpleNamespace) -> None:

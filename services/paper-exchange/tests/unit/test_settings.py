@@ -9,7 +9,6 @@ from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
 from breakwater_recordings.instruments import instrument_for
 from breakwater_runtime.errors import SettingsError
-from paper_exchange_service.funding_file import read_funding
 from paper_exchange_service.server import options_of
 from paper_exchange_service.settings import Mode, PaperExchangeSettings, parse_account
 
@@ -82,15 +81,24 @@ def test_an_account_on_the_command_line_is_key_secret_and_usdt() -> None:
             parse_account(text, 1)
 
 
-def test_a_funding_file_gives_rates_on_whole_minutes_and_names_a_wrong_row(tmp_path: Path) -> None:
+def test_recorded_funding_and_a_share_of_the_range_are_charged_as_they_are_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     path = tmp_path / "funding.csv"
     path.write_text("symbol,timestamp,funding_rate\nBTCUSDT,1688428800001,0.0001\nBTCUSDT,1688457600000,-0.0002\n")
-    assert read_funding(path) == {"BTCUSDT": {1688428800000: Decimal("0.0001"), 1688457600000: Decimal("-0.0002")}}
+    config = BreakwaterConfig.parse({"costs": {"slippage_range_share": "0.2", "funding_rate": "0.0003"}})
+    costs = load(monkeypatch, FUNDING_FILE=str(path)).costs_of(config)
+    assert costs.slippage_range_share == Decimal("0.2")
+    assert list(costs.funding_due("BTCUSDT", 1688428799999, 1688486400000)) == [
+        (1688428800000, Decimal("0.0001")),
+        (1688457600000, Decimal("-0.0002")),
+        (1688486400000, Decimal("0.0003")),
+    ]
+    settings = load(monkeypatch, SLIPPAGE_RANGE_SHARE="0")
+    assert settings.costs_of(config).slippage_range_share == 0
     path.write_text("symbol,timestamp,funding_rate\nBTCUSDT,soon,0.0001\n")
     with pytest.raises(InvalidInputError, match="row 2"):
-        read_funding(path)
-    with pytest.raises(InvalidInputError, match="cannot be read"):
-        read_funding(tmp_path / "absent.csv")
+        load(monkeypatch, FUNDING_FILE=str(path)).costs_of(config)
 
 
 def test_faults_and_limits_may_be_set_at_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

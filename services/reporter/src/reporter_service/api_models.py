@@ -89,6 +89,7 @@ class Order(Model):
 
     order_link_id: str
     intent_id: str
+    strategy_version: str = Field(description="Configuration that it was decided under.")
     account: str
     symbol: str
     day: date
@@ -117,6 +118,7 @@ class Refusal(Model):
     """A decision that left no order at the exchange."""
 
     intent_id: str
+    strategy_version: str = Field(description="Configuration that it was decided under.")
     account: str
     symbol: str
     day: date

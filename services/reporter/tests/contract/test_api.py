@@ -63,6 +63,7 @@ async def test_orders_carry_decimals_as_text_and_times_twice(client: httpx.Async
     assert (page["total"], page["limit"], page["offset"], len(page["items"])) == (12, 1, 0, 1)
     order = page["items"][0]
     assert (order["average_price"], order["slippage_bps"], order["quantity"]) == ("30001.1", "0.3667", "0.3")
+    assert order["strategy_version"] == order["intent_id"].split("/")[2]
     assert (order["trigger_time_ms"], order["trigger_time"]) == (1_688_464_800_000, "2023-07-04T10:00:00Z")
 
 

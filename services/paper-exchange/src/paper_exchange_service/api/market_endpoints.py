@@ -127,15 +127,14 @@ def funding_history(call: Call) -> Answer:
     first_ms = market.candles.first_ms if len(market.candles) else end_ms
     start_ms = max(whole(call.params, "startTime", 0), first_ms)
     limit = whole(call.params, "limit", 200, least=1, most=200)
-    costs = call.engine.costs
-    stamps = list(costs.stamps(market.symbol, start_ms - 1, end_ms))[-limit:]
+    settled = list(call.engine.costs.funding_due(market.symbol, start_ms - 1, end_ms))[-limit:]
     rows = [
         {
             "symbol": market.symbol,
-            "fundingRate": to_text(costs.rate_at(market.symbol, stamp)),
+            "fundingRate": to_text(rate),
             "fundingRateTimestamp": str(stamp),
         }
-        for stamp in reversed(stamps)
+        for stamp, rate in reversed(settled)
     ]
     return Answer({"category": "linear", "list": rows})
 

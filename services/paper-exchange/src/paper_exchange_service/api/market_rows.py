@@ -85,7 +85,7 @@ def ticker_row(engine: Engine, market: Market, at_ms: int) -> Row | None:
     hour = market.candles.window(at_ms - _HOUR_MS) or day
     book = ladder(market, last, 1, engine.costs.depth_notional)
     day_open = from_float(day.open)
-    following = (at_ms // FUNDING_INTERVAL_MS + 1) * FUNDING_INTERVAL_MS
+    following, rate = next(engine.costs.funding_due(market.symbol, at_ms, at_ms + FUNDING_INTERVAL_MS))
     price = price_text(market, last)
     return {
         "symbol": market.symbol,
@@ -102,7 +102,7 @@ def ticker_row(engine: Engine, market: Market, at_ms: int) -> Row | None:
         "openInterestValue": "0",
         "turnover24h": f"{day.turnover:.4f}",
         "volume24h": f"{day.volume:.4f}",
-        "fundingRate": to_text(engine.costs.rate_at(market.symbol, following)),
+        "fundingRate": to_text(rate),
         "nextFundingTime": str(following),
         "fundingIntervalHour": str(FUNDING_INTERVAL_MS // _HOUR_MS),
         "fundingCap": "0.05",

@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from breakwater_core.market import Instrument, TradeBatch
 from breakwater_core.venue_ids import order_id_of
-from breakwater_core.venue_rules import order_margin
+from breakwater_core.venue_rules import RANGE_SPAN_MS, order_margin
 from paper_exchange_service.engine.accounts import Account, Credentials
 from paper_exchange_service.engine.bookkeeping import EngineListener, Silence, book_transfer
 from paper_exchange_service.engine.margin import Valuation, valuation
@@ -102,7 +102,7 @@ class Engine:
     def forget_before(self, time_ms: int) -> None:
         """Drop trades that no account needs any more and that are beyond the retention."""
         for market in self.markets.values():
-            market.prices.drop_before(time_ms)
+            market.prices.drop_before(time_ms - RANGE_SPAN_MS)
 
     def market(self, symbol: object) -> Market:
         """Return a market.

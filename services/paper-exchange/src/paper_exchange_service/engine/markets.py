@@ -1,14 +1,14 @@
 """The market side of the engine: per symbol its rules, trades, candles and funding rates; and what trading costs."""
 
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 
 from breakwater_core.decimals import from_float
 from breakwater_core.market import Instrument, TradeBatch
 from breakwater_core.price_history import PriceHistory
 from breakwater_core.venue_rules import BAND_RATIO, MAINTENANCE_RATIO, funding_stamps
+from breakwater_recordings.funding import FundingRecords
 from paper_exchange_service.engine.candles import MinuteCandles
 from paper_exchange_service.engine.rules import TradingRules
 
@@ -25,8 +25,9 @@ class Costs:
         depth_notional: Value per price level, quote currency; None: the first level holds everything.
         band_ratio: Largest distance of a market order's fills from the last trade, as a share.
         maintenance_ratio: Maintenance margin as a share of the position's value.
-        funding_rate: Rate of every stamp for which `funding_records` has none.
-        funding_records: Per symbol the rates by stamp, milliseconds UTC.
+        slippage_range_share: What it is besides, as a share of the range of the last minute's trades.
+        funding_rate: Rate of every stamp of which `funding` says nothing.
+        funding: Recorded rates; None: all are `funding_rate`, every 8 hours.
     """
 
     taker_fee: Decimal = Decimal("0.00055")
@@ -36,25 +37,20 @@ class Costs:
     depth_notional: Decimal | None = None
     band_ratio: Decimal = BAND_RATIO
     maintenance_ratio: Decimal = MAINTENANCE_RATIO
+    slippage_range_share: Decimal = Decimal(0)
     funding_rate: Decimal = Decimal(0)
-    funding_records: Mapping[str, Mapping[int, Decimal]] = field(default_factory=dict)
+    funding: FundingRecords | None = None
 
-    def rate_at(self, symbol: str, stamp_ms: int) -> Decimal:
-        """Return the funding rate of a stamp; longs pay shorts when positive."""
-        records = self.funding_records.get(symbol)
-        return self.funding_rate if records is None else records.get(stamp_ms, Decimal(0))
+    def funding_due(self, symbol: str, after_ms: int, through_ms: int) -> Iterator[tuple[int, Decimal]]:
+        """Yield stamp and rate of each settlement with `after_ms < stamp <= through_ms`, oldest first.
 
-    def stamps(self, symbol: str, after_ms: int, through_ms: int) -> Iterator[int]:
-        """Yield the funding stamps with `after_ms < stamp <= through_ms`, oldest first."""
-        records = self.funding_records.get(symbol)
-        if records is not None:
-            ordered = sorted(records)
-            for stamp in ordered[bisect_left(ordered, after_ms + 1) :]:
-                if stamp > through_ms:
-                    return
-                yield stamp
+        Longs pay shorts when the rate is positive.
+        """
+        if self.funding is not None:
+            yield from self.funding.due(symbol, after_ms, through_ms, otherwise=self.funding_rate)
             return
-        yield from funding_stamps(after_ms, through_ms)
+        for stamp in funding_stamps(after_ms, through_ms):
+            yield stamp, self.funding_rate
 
 
 class Market:

@@ -1,8 +1,9 @@
 """Matches orders against the last trade: takers walk price levels, resting orders fill when a trade reaches them.
 
-The first level is the last trade at or before the matching time, moved against the taker by the slippage. Without a
-depth it holds any quantity; with one, each level holds that value and the levels step by one tick. A resting order
-fills whole, as maker and at its own price, on the first later trade at or through that price.
+The first level is the last trade at or before the matching time, moved against the taker by the slippage: a share of
+the price, and of the range of the minute before. Without a depth it holds any quantity; with one, each level holds that
+value and the levels step by one tick. A resting order fills whole, as maker and at its own price, on the first later
+trade at or through that price.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from decimal import Decimal
 
 from breakwater_core.decimals import floor_to_step
 from breakwater_core.events import Side
-from breakwater_core.venue_rules import taker_fills
+from breakwater_core.venue_rules import range_slippage, taker_fills
 from paper_exchange_service.engine.accounts import Account
 from paper_exchange_service.engine.bookkeeping import EngineListener, book_fill
 from paper_exchange_service.engine.markets import Costs, Market
@@ -40,7 +41,7 @@ class Matcher:
         if outcome.rejected:
             self.close(account, order, Status.REJECTED, at_ms, reason=outcome.rejected)
             return
-        levels = self._levels(order, market, last)
+        levels = self._levels(order, market, last, at_ms)
         if outcome.share is not None:
             levels = _first(levels, _part(order.leaves, outcome.share, market.rules.step))
         request = order.request
@@ -172,7 +173,7 @@ class Matcher:
             order.quantity = order.filled + room
         return True
 
-    def _levels(self, order: Order, market: Market, last: Decimal) -> Iterator[tuple[Decimal, Decimal]]:
+    def _levels(self, order: Order, market: Market, last: Decimal, at_ms: int) -> Iterator[tuple[Decimal, Decimal]]:
         """Return price and quantity of what the order takes, best price first."""
         return taker_fills(
             order.side,
@@ -180,6 +181,7 @@ class Matcher:
             last=last,
             bound=self._bound(order, market, last),
             slippage_ratio=self.costs.slippage_ratio,
+            slippage_distance=range_slippage(market.prices, at_ms, self.costs.slippage_range_share),
             tick=market.rules.tick,
             step=market.rules.step,
             depth_notional=self.costs.depth_notional,

@@ -49,7 +49,9 @@ class Settlement:
         steps the time is reached.
         """
         stamps = {
-            stamp for symbol, _ in account.held for stamp in self._costs.stamps(symbol, account.margin_ms, through_ms)
+            stamp
+            for symbol, _ in account.held
+            for stamp, _ in self._costs.funding_due(symbol, account.margin_ms, through_ms)
         }
         for until_ms in [*(stamp - 1 for stamp in sorted(stamps)), through_ms]:
             symbols = {symbol for symbol, orders in account.open_orders.items() if orders}
@@ -70,9 +72,9 @@ class Settlement:
             return
         market = self._markets[symbol]
         if account.open_orders.get(symbol) or self._holds(account, symbol):
-            for stamp in self._costs.stamps(symbol, after_ms, through_ms):
+            for stamp, rate in self._costs.funding_due(symbol, after_ms, through_ms):
                 self._match_open_orders(account, market, after_ms, stamp - 1)
-                self._settle_funding(account, market, stamp)
+                self._settle_funding(account, market, stamp, rate)
         self._match_open_orders(account, market, after_ms, through_ms)
 
     def _match_open_orders(self, account: Account, market: Market, after_ms: int, through_ms: int) -> None:
@@ -113,8 +115,7 @@ class Settlement:
                 found = (time_ms, order.created_ms, order.order_id, order)
         return None if found is None else (found[0], found[3])
 
-    def _settle_funding(self, account: Account, market: Market, stamp_ms: int) -> None:
-        rate = self._costs.rate_at(market.symbol, stamp_ms)
+    def _settle_funding(self, account: Account, market: Market, stamp_ms: int, rate: Decimal) -> None:
         mark = market.last_at(stamp_ms)
         if not rate or mark is None:
             return
