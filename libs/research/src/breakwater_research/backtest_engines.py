@@ -6,11 +6,16 @@ from enum import StrEnum
 from typing import Protocol
 
 from breakwater_core.config import BreakwaterConfig
+from breakwater_core.errors import InvalidInputError
 from breakwater_core.report import Report
 from breakwater_recordings.recording import Recording
 from breakwater_research.cost_records import NO_RECORDS, CostRecords
 from breakwater_research.event_backtest import DayWatcher
 from breakwater_research.tick_backtest import run_tick_backtest
+
+
+class NoBarsError(InvalidInputError):
+    """The recording is not made of candles: the tick engine takes it, the bars engine does not."""
 
 
 class EngineName(StrEnum):

@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import pairwise
+from typing import ClassVar
 
 from breakwater_core.errors import InvalidInputError
-from breakwater_research.number_text import month_text, short_day
+from breakwater_research.number_text import compact, month_text, short_day
 
 EXTENT = 100.0
 """Width and height of every plot."""
+
+SERIES_STYLES = 6
+"""Number of colours for lines; further lines repeat them dashed."""
 
 _WIDEST_BAR = 12.0
 _BAR_SHARE = 0.72  # of the room that a bar has
@@ -81,6 +85,8 @@ class Chart:
         baseline: Position of zero, from the top.
         hover: Invisible bars that carry hints.
     """
+
+    kind: ClassVar[str] = "chart"
 
     key: str
     title: str
@@ -252,3 +258,19 @@ def bin_ranges(edges: Sequence[float]) -> list[tuple[float, float]]:
     """Return the x positions between which each bin stands."""
     scale = Scale(edges[0], edges[-1])
     return [(scale.at(low), scale.at(high)) for low, high in pairwise(edges)]
+
+
+def edge_ticks(edges: Sequence[float], positions: Scale) -> tuple[Tick, ...]:
+    """Return labels at round values from the first to the last of some edges."""
+    step = nice_step(edges[-1] - edges[0], 6)
+    first = -int(-edges[0] // step)
+    last = int(edges[-1] // step)
+    return tuple(
+        Tick(positions.at(index * step), compact(index * step, step), (index - first) % 2 == 1 and last - first > 3)
+        for index in range(first, last + 1)
+    )
+
+
+def series_style(index: int) -> str:
+    """Return the style of the line at this place."""
+    return f"series-{index % SERIES_STYLES}" + (" dashed" if index >= SERIES_STYLES else "")

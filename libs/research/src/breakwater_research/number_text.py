@@ -86,3 +86,19 @@ def time_text(time_ms: int) -> str:
 def _decimals(step: float) -> int:
     """Return how many decimals multiples of the step have, at most 6."""
     return next((digits for digits in range(6) if abs(round(step, digits) - step) < step * 1e-6), 6)
+
+
+def plain_text(value: object) -> str:
+    """Return a setting's value as text: numbers without needless zeros, lists with commas, `none` if it is not set."""
+    if value is None or value != value:  # what a table has for "not set" is not equal to itself
+        return "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(plain_text(entry) for entry in value) or "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def counts_text(number: int, noun: str) -> str:
+    """Return a number with its noun, with an s unless it is one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -5,13 +5,16 @@ Money is quote currency. A result counts fees and funding.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from decimal import Decimal, DecimalException
+from decimal import Context, Decimal, DecimalException
 
 from breakwater_core.decimals import MONEY
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import FillKind, Side
 from breakwater_core.ledger import SymbolBook
 from breakwater_research.report_rows import FillRow
+
+_AVERAGES = Context(prec=28)
+"""For average prices, which are shown and not booked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,10 @@ class RoundTrip:
         opened_ms: Time of the first fill.
         closed_ms: Time of the fill that closed the position; None while it is open.
         result: Realised so far, after fees and funding.
+        quantity: Base units opened in all.
+        entry_price: Average price of the fills that opened it.
+        exit_price: Average price of the fills that closed it; None before the first.
+        costs: Fees and funding so far, positive is paid.
     """
 
     account: str
@@ -31,6 +38,10 @@ class RoundTrip:
     opened_ms: int
     closed_ms: int | None
     result: Decimal
+    quantity: Decimal = Decimal(0)
+    entry_price: Decimal | None = None
+    exit_price: Decimal | None = None
+    costs: Decimal = Decimal(0)
 
     @property
     def is_closed(self) -> bool:
@@ -77,13 +88,41 @@ class _Trip:
     first: FillRow
     closed_ms: int | None = None
     result: Decimal = Decimal(0)
+    costs: Decimal = Decimal(0)
+    opened: Decimal = Decimal(0)
+    opened_value: Decimal = Decimal(0)
+    closed: Decimal = Decimal(0)
+    closed_value: Decimal = Decimal(0)
 
     def add(self, amount: Decimal) -> None:
         self.result = MONEY.add(self.result, amount)
 
+    def charge(self, cost: Decimal) -> None:
+        self.add(cost.copy_negate())
+        self.costs = MONEY.add(self.costs, cost)
+
+    def open(self, quantity: Decimal, price: Decimal) -> None:
+        self.opened = _AVERAGES.add(self.opened, quantity)
+        self.opened_value = _AVERAGES.add(self.opened_value, _AVERAGES.multiply(quantity, price))
+
+    def close(self, quantity: Decimal, price: Decimal) -> None:
+        self.closed = _AVERAGES.add(self.closed, quantity)
+        self.closed_value = _AVERAGES.add(self.closed_value, _AVERAGES.multiply(quantity, price))
+
     def finished(self) -> RoundTrip:
         first = self.first
-        return RoundTrip(first.account, first.symbol, first.side, first.exec_time_ms, self.closed_ms, self.result)
+        return RoundTrip(
+            account=first.account,
+            symbol=first.symbol,
+            direction=first.side,
+            opened_ms=first.exec_time_ms,
+            closed_ms=self.closed_ms,
+            result=self.result,
+            quantity=self.opened,
+            entry_price=_AVERAGES.divide(self.opened_value, self.opened) if self.opened else None,
+            exit_price=_AVERAGES.divide(self.closed_value, self.closed) if self.closed else None,
+            costs=self.costs,
+        )
 
 
 @dataclass(slots=True)
@@ -97,7 +136,7 @@ class _Tracker:
     def apply(self, fill: FillRow) -> None:
         if fill.kind is FillKind.FUNDING:
             if self.trip is not None:
-                self.trip.add(-fill.fee)
+                self.trip.charge(fill.fee)
             return
         was_flat = self.book.size == 0
         signed = fill.quantity if fill.side is Side.BUY else fill.quantity.copy_negate()  # unlike -x it never rounds
@@ -106,7 +145,9 @@ class _Tracker:
             fill.fee if closed == fill.quantity else MONEY.multiply(fill.fee, MONEY.divide(closed, fill.quantity))
         )
         if self.trip is not None and not was_flat:
-            self.trip.add(MONEY.subtract(realised, closing_fee))
+            self.trip.add(realised)
+            self.trip.charge(closing_fee)
+            self.trip.close(closed, fill.price)
             if closed and (self.book.size == 0 or closed < fill.quantity):
                 self.trip.closed_ms = fill.exec_time_ms
         if closed == fill.quantity:
@@ -114,4 +155,5 @@ class _Tracker:
         if self.trip is None or was_flat or closed:
             self.trip = _Trip(fill)
             self.trips.append(self.trip)
-        self.trip.add(-MONEY.subtract(fill.fee, closing_fee))
+        self.trip.charge(MONEY.subtract(fill.fee, closing_fee))
+        self.trip.open(MONEY.subtract(fill.quantity, closed), fill.price)

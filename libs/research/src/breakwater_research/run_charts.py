@@ -11,24 +11,21 @@ from breakwater_research.charts import (
     LegendEntry,
     Line,
     Scale,
-    Tick,
     area_path,
     bin_counts,
     bin_edges,
     bin_ranges,
     day_ticks,
+    edge_ticks,
     line_path,
     nice_scale,
-    nice_step,
+    series_style,
     upright_bar,
     value_ticks,
 )
 from breakwater_research.figures import RunFigures
 from breakwater_research.number_text import basis_points, compact, day_text, percent
 from breakwater_research.report_rows import DayRow, ReportRows
-
-SERIES_STYLES = 6
-"""Number of colours for accounts; further accounts repeat them with dashed lines."""
 
 
 def equity_chart(rows: ReportRows) -> Chart | None:
@@ -113,7 +110,7 @@ def slippage_chart(rows: ReportRows, figures: RunFigures) -> Chart | None:
             "outermost bars hold everything beyond them."
         ),
         axes="number of orders by slippage, basis points",
-        x_ticks=_edge_ticks(edges, positions),
+        x_ticks=edge_ticks(edges, positions),
         y_ticks=value_ticks(scale, [tick for tick in ticks if tick == int(tick)], lambda value: compact(value, step)),
         baseline=scale.at(0),
         bars=tuple(bars),
@@ -124,11 +121,6 @@ def slippage_chart(rows: ReportRows, figures: RunFigures) -> Chart | None:
             LegendEntry(f"median {basis_points(median)}", "marker"),
         ),
     )
-
-
-def series_style(index: int) -> str:
-    """Return the style of the account at this place in the sorted list."""
-    return f"series-{index % SERIES_STYLES}" + (" dashed" if index >= SERIES_STYLES else "")
 
 
 def _growth(days: Sequence[DayRow]) -> list[tuple[int, float]]:
@@ -233,17 +225,6 @@ def _daily_returns(days: Sequence[DayRow], key: str, title: str) -> Chart:
 def _percent_label(ticks: Sequence[float]) -> Callable[[float], str]:
     step = (ticks[1] - ticks[0]) * 100
     return lambda value: f"{compact(value * 100, step)}%"
-
-
-def _edge_ticks(edges: Sequence[float], positions: Scale) -> tuple[Tick, ...]:
-    """Return labels at round values between the edges of the bins."""
-    step = nice_step(edges[-1] - edges[0], 6)
-    first = -int(-edges[0] // step)
-    last = int(edges[-1] // step)
-    return tuple(
-        Tick(positions.at(index * step), compact(index * step, step), (index - first) % 2 == 1 and last - first > 3)
-        for index in range(first, last + 1)
-    )
 
 
 def _bin_names(edges: Sequence[float], values: Sequence[float]) -> list[str]:

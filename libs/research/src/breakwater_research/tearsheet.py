@@ -10,60 +10,43 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+import numpy as np
 
-from breakwater_core.events import Side
+from breakwater_core.events import FillKind, Side
 from breakwater_core.report import Report
 from breakwater_research.charts import Chart, Scale
 from breakwater_research.figures import AccountFigures, RunFigures, SymbolFigures, run_figures
+from breakwater_research.heat_maps import Calendar, HeatMap, day_calendar, month_map
 from breakwater_research.number_text import NONE, basis_points, day_text, fixed, percent, price, time_text
+from breakwater_research.page_parts import (
+    ENVIRONMENT,
+    LARGEST_TABLE,
+    Column,
+    Headline,
+    Strips,
+    Table,
+    TradeList,
+    counted,
+    cut_table,
+    strips,
+    tone_of,
+    trade_list,
+)
 from breakwater_research.report_rows import DayRow, OrderRow, ReportRows, read_rows
+from breakwater_research.returns import ReturnSeries, day_number
+from breakwater_research.round_trips import RoundTrip, round_trips
 from breakwater_research.run_charts import daily_return_charts, drawdown_chart, equity_chart, slippage_chart
 
-LARGEST_TABLE = 2000
-"""Rows of a table; of longer ones the latest are shown."""
+__all__ = ["LARGEST_TABLE", "render_html"]
 
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("breakwater_research"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
+FOOTER = (
+    "Money in quote currency. Days as the session defines them, times in UTC. Slippage in basis points of the target "
+    "price, positive is worse."
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Headline:
-    """A figure at the head of the page; `tone` is `gain`, `loss` or nothing."""
-
-    label: str
-    value: str
-    note: str = ""
-    tone: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """Head of a table's column; texts stand to the left, numbers to the right."""
-
-    label: str
-    is_text: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A table whose first column names the row.
-
-    Attributes:
-        columns: As many as each row has cells.
-        rows: The latest `LARGEST_TABLE` rows.
-        total: Rows before the table was cut.
-    """
-
-    name: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
-    total: int
+_MOST_DAY_BARS = 400
+"""Days that bars can show beside each other; of longer runs the calendar shows them."""
+_LARGEST_RETURN = 1e6  # beyond it an average month says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +73,23 @@ def render_html(report: Report) -> str:
     """
     rows = read_rows(report)
     figures = run_figures(rows)
+    trips = round_trips(rows.fills)
     config = _mapping(report.get("config"))
-    return _ENVIRONMENT.get_template("tearsheet.html.jinja").render(
-        run_id=rows.run_id,
-        period=_period(figures),
-        facts=_facts(rows, figures, _mapping(report.get("counters"))),
+    return ENVIRONMENT.get_template("tearsheet.html.jinja").render(
+        brand="Breakwater tearsheet",
+        title=rows.run_id or "unnamed run",
+        footer=FOOTER,
+        facts=[_period(figures), *_facts(rows, figures, _mapping(report.get("counters")))],
         headlines=_headlines(rows, figures),
-        curves=_present(equity_chart(rows), drawdown_chart(rows), *daily_return_charts(rows)),
+        curves=_present(equity_chart(rows), drawdown_chart(rows), *_daily_bars(rows)),
+        maps=_maps(rows),
+        costs=_costs(rows, figures, trips),
         slippage=slippage_chart(rows, figures),
         symbol_bars=_symbol_bars(figures.symbols),
         accounts=_account_table(figures.accounts) if len(rows.accounts) > 1 else None,
         symbols=_symbol_table(figures.symbols),
         days=_day_table(rows),
+        trades=_trade_list(rows, trips),
         orders=_order_table(rows),
         refused=_refused_table(rows),
         settings=_settings_table(config),
@@ -126,20 +114,16 @@ def _period(figures: RunFigures) -> str:
 
 def _facts(rows: ReportRows, figures: RunFigures, counters: Mapping[str, Any]) -> list[str]:
     """Return the short facts under the page's title."""
-    facts = [_counted(len(figures.symbols), "symbol traded", "symbols traded")]
+    facts = [counted(len(figures.symbols), "symbol traded", "symbols traded")]
     if len(rows.accounts) > 1:
-        facts.append(_counted(len(rows.accounts), "account", "accounts"))
-    facts.append(_counted(len(rows.orders), "order", "orders"))
-    facts.append(_counted(len(rows.fills), "fill", "fills"))
+        facts.append(counted(len(rows.accounts), "account", "accounts"))
+    facts.append(counted(len(rows.orders), "order", "orders"))
+    facts.append(counted(len(rows.fills), "fill", "fills"))
     trades, seconds = counters.get("trades"), counters.get("wall_seconds")
     if isinstance(trades, int) and trades > 0:
-        seen = f"{_counted(trades, 'market trade', 'market trades')} seen"
+        seen = f"{counted(trades, 'market trade', 'market trades')} seen"
         facts.append(f"{seen} in {fixed(float(seconds), 1)} s" if isinstance(seconds, int | float) else seen)
     return facts
-
-
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
 
 
 def _headlines(rows: ReportRows, figures: RunFigures) -> list[Headline]:
@@ -150,7 +134,7 @@ def _headlines(rows: ReportRows, figures: RunFigures) -> list[Headline]:
     still_open = f"{figures.open_trades:,} still open" if figures.open_trades else "entry to flat"
     notes = [f"median {basis_points(figures.median_slippage_bps)}"] if rows.orders else [""]
     return [
-        Headline("Total return", _range(returns, signed=True), last_equity, _tone(*returns)),
+        Headline("Total return", _range(returns, signed=True), last_equity, tone_of(*returns)),
         Headline("Max drawdown", _range(drawdowns, signed=False), several),
         Headline("Days", f"{figures.days:,}", _best_and_worst(figures)),
         Headline("Trades", f"{figures.closed_trades:,}", still_open),
@@ -177,12 +161,6 @@ def _range(shares: Sequence[Decimal], *, signed: bool) -> str:
     return " to ".join(ends)
 
 
-def _tone(*amounts: Decimal) -> str:
-    if amounts and all(amount > 0 for amount in amounts):
-        return "gain"
-    return "loss" if amounts and all(amount < 0 for amount in amounts) else ""
-
-
 def _symbol_bars(symbols: Sequence[SymbolFigures]) -> list[SymbolBar]:
     """Return the strips of the symbols, all on the same scales."""
     if not any(row.trades for row in symbols):
@@ -206,10 +184,102 @@ def _symbol_bars(symbols: Sequence[SymbolFigures]) -> list[SymbolBar]:
                 result_x=min(zero, end),
                 result_width=round(abs(end - zero), 3),
                 zero=zero,
-                tone=_tone(row.result),
+                tone=tone_of(row.result),
             )
         )
     return bars
+
+
+def _daily_bars(rows: ReportRows) -> tuple[Chart, ...]:
+    longest = max((len(rows.days_of(account)) for account in rows.accounts), default=0)
+    return daily_return_charts(rows) if longest <= _MOST_DAY_BARS else ()
+
+
+def _maps(rows: ReportRows) -> list[HeatMap | Calendar]:
+    """Return months and calendar per account."""
+    maps: list[HeatMap | Calendar] = []
+    for index, account in enumerate(rows.accounts):
+        series = _series(account, rows.days_of(account))
+        if series is not None:
+            of = f" of {account}" if len(rows.accounts) > 1 else ""
+            maps.append(month_map(series, key=f"months-{index}", title=f"Monthly returns{of}"))
+            maps.append(day_calendar(series, key=f"calendar-{index}", title=f"Daily returns by calendar{of}"))
+    return maps
+
+
+def _series(account: str, days: Sequence[DayRow]) -> ReturnSeries | None:
+    if not days:
+        return None
+    returns = np.array([min(float(row.ror) - 1, _LARGEST_RETURN) for row in days])
+    return ReturnSeries(account, np.array([day_number(row.day) for row in days], dtype=np.int64), returns)
+
+
+def _costs(rows: ReportRows, figures: RunFigures, trips: Sequence[RoundTrip]) -> list[Strips]:
+    """Return what the trades made before costs, what each kind of cost took, and what was left."""
+    if not rows.fills:
+        return []
+    slippage = _slippage_cost(rows)
+    net = sum((trip.result for trip in trips), Decimal(0))
+    values = (
+        ("Before costs", net + figures.fees + figures.funding + slippage),
+        ("Fees", -figures.fees),
+        ("Slippage", -slippage),
+        ("Funding", -figures.funding),
+        ("Net result", net),
+    )
+    return [
+        strips(
+            "costs",
+            "Cost breakdown",
+            "What the trades made at their target prices, what costs took and what was left, quote currency. "
+            "Slippage counts each order against its target price.",
+            [(label, float(value), fixed(value, 2, signed=True)) for label, value in values],
+        )
+    ]
+
+
+def _slippage_cost(rows: ReportRows) -> Decimal:
+    """Return what fills cost more than the target price of their order, quote currency."""
+    targets = {order.order_link_id: order.target_price for order in rows.orders if order.target_price > 0}
+    cost = Decimal(0)
+    for fill in rows.fills:
+        target = targets.get(fill.order_link_id)
+        if target is not None and fill.kind is not FillKind.FUNDING:
+            cost += (fill.price - target) * fill.side.sign * fill.quantity
+    return cost
+
+
+def _trade_list(rows: ReportRows, trips: Sequence[RoundTrip]) -> TradeList:
+    several = len(rows.accounts) > 1
+    columns = (
+        "Opened, UTC",
+        *(["Account"] if several else []),
+        "Symbol",
+        "Side",
+        "Entry",
+        "Exit",
+        "Closed, UTC",
+        "Costs",
+        "Result",
+    )
+    cells = [_trade_cells(trip, several=several) for trip in sorted(trips, key=lambda trip: trip.opened_ms)]
+    return trade_list(
+        "Trades", columns, 4 if several else 3, cells, note="Every trade, entry to flat; costs are fees and funding."
+    )
+
+
+def _trade_cells(trip: RoundTrip, *, several: bool) -> tuple[str, ...]:
+    return (
+        time_text(trip.opened_ms),
+        *([trip.account] if several else []),
+        trip.symbol,
+        "long" if trip.direction is Side.BUY else "short",
+        price(trip.entry_price),
+        price(trip.exit_price),
+        NONE if trip.closed_ms is None else time_text(trip.closed_ms),
+        fixed(trip.costs),
+        fixed(trip.result, signed=True),
+    )
 
 
 def _account_table(accounts: Sequence[AccountFigures]) -> Table:
@@ -222,7 +292,7 @@ def _account_table(accounts: Sequence[AccountFigures]) -> Table:
         Column("Best day"),
         Column("Worst day"),
     )
-    return _table(
+    return cut_table(
         "Accounts",
         columns,
         [
@@ -252,7 +322,13 @@ def _symbol_table(symbols: Sequence[SymbolFigures]) -> Table:
         Column("Slippage"),
         Column("Result"),
     )
-    return _table("Symbols", columns, [_symbol_cells(row) for row in symbols])
+    return cut_table(
+        "Symbols",
+        columns,
+        [_symbol_cells(row) for row in symbols],
+        note="Results after fees and funding; slippage is the mean, positive is worse.",
+        is_open=True,
+    )
 
 
 def _symbol_cells(row: SymbolFigures) -> tuple[str, ...]:
@@ -282,7 +358,7 @@ def _day_table(rows: ReportRows) -> Table:
         Column("Equity"),
         Column("Deposits"),
     )
-    return _table("Days", columns, [_day_cells(row, several=several) for row in rows.days])
+    return cut_table("Days", columns, [_day_cells(row, several=several) for row in rows.days])
 
 
 def _day_cells(row: DayRow, *, several: bool) -> tuple[str, ...]:
@@ -312,7 +388,7 @@ def _order_table(rows: ReportRows) -> Table:
         Column("Slippage"),
         Column("Status", is_text=True),
     )
-    return _table("Orders", columns, [_order_cells(row, several=several) for row in rows.orders])
+    return cut_table("Orders", columns, [_order_cells(row, several=several) for row in rows.orders])
 
 
 def _order_cells(row: OrderRow, *, several: bool) -> tuple[str, ...]:
@@ -333,10 +409,11 @@ def _order_cells(row: OrderRow, *, several: bool) -> tuple[str, ...]:
 def _refused_table(rows: ReportRows) -> Table:
     columns = (Column("Intent", is_text=True), Column("Reason", is_text=True))
     prefix = f"{rows.run_id}/"
-    return _table(
+    return cut_table(
         "Refused intents",
         columns,
         [(row.intent_id.removeprefix(prefix), row.reason.replace("_", " ")) for row in rows.refused],
+        note="Intents that left no order at the exchange.",
     )
 
 
@@ -348,7 +425,7 @@ def _settings_table(config: Mapping[str, Any]) -> Table:
             cells += [(f"{section}.{key}", _plain(value)) for key, value in values.items()]
         else:
             cells.append((str(section), _plain(values)))
-    return _table("Settings", columns, cells)
+    return cut_table("Settings", columns, cells)
 
 
 def _plain(value: Any) -> str:
@@ -357,7 +434,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_plain(entry) for entry in value) or "none"
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _table(name: str, columns: tuple[Column, ...], cells: Sequence[tuple[str, ...]]) -> Table:
-    return Table(name, columns, tuple(cells[-LARGEST_TABLE:]), len(cells))

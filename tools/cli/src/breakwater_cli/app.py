@@ -1,7 +1,7 @@
 """The `breakwater` command: what each subcommand takes and prints; the work is done in the modules beside it.
 
 Exit codes: 0 done, 1 failed, 2 bad input or settings, 3 something needed is absent (NATS, database, exchange, port),
-4 ordered but not confirmed in time (`halt`, `flatten`), 130 interrupted.
+4 ordered but not confirmed in time (`halt`, `flatten`), 130 interrupted. `fetch` and `data` say what 1 means for them.
 """
 
 import asyncio
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from breakwater_cli.config_commands import config as config_commands
 from breakwater_cli.dead import dead
+from breakwater_cli.fetch import fetch
 from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.errors import exit_code_of, explain
 from breakwater_runtime.logs import configure_logs
@@ -34,6 +36,8 @@ app = typer.Typer(
 )
 
 app.add_typer(dead)
+app.add_typer(fetch)
+app.add_typer(config_commands)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML or JSON configuration.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given several times.")]
@@ -187,7 +191,10 @@ def replay(
 def backtest(
     files: Annotated[list[str] | None, typer.Argument(help="Recordings: files, folders, or SYMBOL=FILE.")] = None,
     recording: Annotated[list[str] | None, typer.Option(help="The same; may be repeated.")] = None,
-    engine: Annotated[str, typer.Option(help="tick: every trade, the report of a replay to the last byte.")] = "tick",
+    engine: Annotated[
+        str | None,
+        typer.Option(help="bars: candles, fast; tick: every trade. The same report. Default: bars where it can."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "--output", help="Folder for report.json and report.html, or a .json file.")
     ] = None,
@@ -320,6 +327,31 @@ def record(
 
 
 @app.command()
+def data(
+    sources: Annotated[list[str], typer.Argument(help="Files, folders, or SYMBOL=FILE.")],
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="List every gap, incomplete day and repeated row.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List what recordings hold per symbol: extent, gaps, incomplete days, repeated rows, faults.
+
+    Days are those of the configured session. Exit code 0: every file can be read, 1: one has a fault, 2: bad input.
+    """
+    from breakwater_cli.data import as_values, show
+    from breakwater_recordings.inventory import take_inventory
+    from breakwater_runtime.config_file import read_config
+
+    inventory = take_inventory(sources, session=read_config(config, overrides or ()).session.session())
+    if as_json:
+        _print(as_values(inventory), as_json=True, text="")
+    else:
+        show(inventory, everything=everything)
+    if inventory.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
 def up(
     more: MoreRecordings = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the database, logs and the bus.")] = Path("var/up"),
@@ -394,17 +426,77 @@ def paper_exchange(
 
 @app.command()
 def report(
-    database: Annotated[str, typer.Argument(help="SQLAlchemy URL, or the --out folder of an earlier run.")],
+    database: Annotated[
+        str, typer.Argument(help="SQLAlchemy URL, the --out folder of an earlier run, or the folder of a search.")
+    ],
     run_id: Annotated[str | None, typer.Option(help="Run to report; default: the only one.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder for report.json and report.html.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Folder for report.json and report.html; a search's page goes to its own by default."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the report of a run from the reporter's database."""
-    from breakwater_cli.reports import make_report
+    """Make the report of a run from the reporter's database, or the page of a search from its folder."""
+    from breakwater_cli.reports import make_report, make_search_page
     from breakwater_cli.summary import summary_line
 
+    if (searched := make_search_page(Path(database), out)) is not None:
+        _print(searched, as_json=as_json, text=f"{searched['verdict']}\npage: {searched['page']}")
+        return
     values = make_report(database, run_id, out)
     _print(values, as_json=as_json, text=summary_line(values))
+
+
+@app.command()
+def study(
+    data: Annotated[list[Path], typer.Option("--data", help="Folder or file of candles; may be repeated.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for study.html, portfolio.html and study.json.")] = Path(
+        "var/study"
+    ),
+    document: Annotated[
+        Path | None, typer.Option(help="Markdown file to write; graphics go to the folder beside it of its name.")
+    ] = None,
+    symbols: Annotated[
+        str | None, typer.Option(help="Symbols, with commas between; default: the ten longest histories.")
+    ] = None,
+    leave_out: Annotated[
+        list[str] | None, typer.Option(help="File names of other markets, e.g. '*_spot_*', which is the default.")
+    ] = None,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    start: Annotated[str | None, typer.Option("--start", "--first-day", help="First day, e.g. 2024-05-01.")] = None,
+    end: Annotated[str | None, typer.Option("--end", "--last-day", help="Last day, included.")] = None,
+    train_days: Annotated[int, typer.Option(min=2, help="Days on which a walk-forward window chooses.")] = 365,
+    test_days: Annotated[int, typer.Option(min=1, help="Days on which it is judged.")] = 90,
+    permutations: Annotated[int, typer.Option(min=1, help="Copies with flipped signs, of each such test.")] = 1000,
+    shuffles: Annotated[int, typer.Option(min=1, help="Copies with shuffled days; each runs every set again.")] = 99,
+    seed: Annotated[int, typer.Option(help="Of the copies.")] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Study the strategy on candles: filters, surfaces, walk-forward, tests against chance, costs, leverage."""
+    from breakwater_cli.study import StudyRequest, made_by, make_study, study_config
+    from breakwater_research.study.plan import StudyPlan
+
+    plan = StudyPlan(
+        folders=tuple(data),
+        config=study_config(config, overrides or (), symbols),
+        leave_out=tuple(leave_out or ("*_spot_*",)),
+        first_day=_day(start, "--start"),
+        last_day=_day(end, "--end"),
+        train_days=train_days,
+        test_days=test_days,
+        permutations=permutations,
+        shuffles=shuffles,
+        seed=seed,
+    )
+    figures = make_study(
+        StudyRequest(plan=plan, output=out, document=document, command=made_by(sys.argv[1:]), quiet=as_json)
+    )
+    _print(figures, as_json=as_json, text="\n".join([figures["verdict"], *figures["reasons"]]))
+    if not as_json:
+        sys.stdout.write(f"pages: {out / 'study.html'}  {out / 'portfolio.html'}   figures: {out / 'study.json'}\n")
 
 
 @app.command()
@@ -433,23 +525,6 @@ def parity(
         show(found)
     if not found.is_equal:
         raise typer.Exit(DIFFERENT)
-
-
-@app.command("config")
-def show_config(
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check a configuration and print it in full, with its version."""
-    import yaml
-
-    from breakwater_runtime.config_file import read_config
-
-    settings = read_config(config, overrides or ())
-    values = settings.as_values()
-    text = f"# version {settings.version}\n{yaml.safe_dump(values, sort_keys=False)}".rstrip()
-    _print({"version": settings.version, "config": values}, as_json=as_json, text=text)
 
 
 @app.command()

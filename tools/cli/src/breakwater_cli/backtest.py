@@ -10,10 +10,12 @@ from typing import Any
 from breakwater_cli.summary import finish_report
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
+from breakwater_core.report import Report
 from breakwater_recordings.funding import read_funding
+from breakwater_recordings.recording import Recording
 from breakwater_recordings.sources import open_recording
 from breakwater_recordings.spread import read_spreads
-from breakwater_research.backtest_engines import ENGINES, EngineName
+from breakwater_research.backtest_engines import ENGINES, EngineName, NoBarsError
 from breakwater_research.cost_records import CostRecords
 from breakwater_research.report_files import write_report
 from breakwater_research.tearsheet import render_html
@@ -24,6 +26,7 @@ class BacktestRequest:
     """What a backtest is asked to do; see `breakwater backtest --help`.
 
     Attributes:
+        engine: How it is computed; None: on bars if the recording is of candles, else tick by tick.
         output: Folder for report.json and report.html, or the report's own file, ending in `.json`; None: neither.
         page: File for the HTML page besides; None: only the one of the folder.
         funding: Files of recorded funding rates.
@@ -32,7 +35,7 @@ class BacktestRequest:
 
     sources: tuple[str, ...]
     config: BreakwaterConfig
-    engine: EngineName = EngineName.TICK
+    engine: EngineName | None = None
     start: date | None = None
     end: date | None = None
     output: Path | None = None
@@ -43,14 +46,14 @@ class BacktestRequest:
     quiet: bool = False
 
 
-def engine_of(name: str) -> EngineName:
-    """Return the engine of the name.
+def engine_of(name: str | None) -> EngineName | None:
+    """Return the engine of the name; None stays None.
 
     Raises:
         InvalidInputError: If there is none.
     """
     try:
-        return EngineName(name)
+        return None if name is None else EngineName(name)
     except ValueError as error:
         raise InvalidInputError(f"--engine takes {', '.join(EngineName)}, was {name!r}") from error
 
@@ -69,18 +72,34 @@ def run_backtest(request: BacktestRequest) -> dict[str, Any]:
         session=request.config.session.session(),
         symbols=request.config.portfolio.symbols or None,
     )
-    report = ENGINES[request.engine](
-        recording,
-        request.config,
-        first_day=request.start,
-        last_day=request.end,
-        run_id=request.run_id,
-        records=_records(request),
-        on_day=None if request.quiet or not sys.stderr.isatty() else _show_day,
-    )
+    report = _compute(request, recording)
     finish_report(report, trades=report["counters"]["trades"], wall_seconds=time.perf_counter() - started)
     _write(report, request)
     return report
+
+
+def _compute(request: BacktestRequest, recording: Recording) -> Report:
+    """Return the report of the engine asked for, or of the one that fits, saying so where it is not the usual one."""
+
+    def by(engine: EngineName) -> Report:
+        return ENGINES[engine](
+            recording,
+            request.config,
+            first_day=request.start,
+            last_day=request.end,
+            run_id=request.run_id,
+            records=_records(request),
+            on_day=None if request.quiet or not sys.stderr.isatty() else _show_day,
+        )
+
+    if request.engine is not None:
+        return by(request.engine)
+    try:
+        return by(EngineName.BARS)
+    except NoBarsError as error:
+        if not request.quiet:
+            sys.stderr.write(f"engine: tick ({error})\n")
+        return by(EngineName.TICK)
 
 
 def _records(request: BacktestRequest) -> CostRecords:

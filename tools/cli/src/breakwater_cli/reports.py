@@ -29,6 +29,32 @@ def make_report(database: str, run_id: str | None, output: Path | None) -> dict[
     return report
 
 
+def make_search_page(folder: Path, output: Path | None) -> dict[str, Any] | None:
+    """Write the page of a search and return its verdict and place; None if the folder holds no search.
+
+    Args:
+        folder: Where the search left its files.
+        output: Folder for report.html; None: the search's own.
+
+    Raises:
+        InvalidInputError: If a file of the search is damaged, or the page cannot be written.
+    """
+    if not (folder / "search.json").is_file():
+        return None
+    from breakwater_research.search_files import read_search
+    from breakwater_research.search_page import render_search
+
+    page = (output or folder) / "report.html"
+    text = render_search(folder)
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"{page}: cannot be written ({error.strerror}); choose another place") from error
+    verdict = read_search(folder).values["verdict"]
+    return {"page": str(page), "significant": verdict["significant"], "verdict": verdict["sentence"]}
+
+
 def database_url_of(database: str) -> str:
     """Return the URL of a database that is given as one, or as the folder of an earlier run.
 

@@ -16,7 +16,7 @@ from breakwater_core.decimals import from_float
 from breakwater_core.events import Leg, Side
 from breakwater_core.portfolio import Decision
 from breakwater_research.bars.bar_table import BarTable
-from breakwater_research.bars.paths import first_at_or_above, first_at_or_below, first_from, price_of, time_of
+from breakwater_research.bars.paths import first_at_or_above, first_at_or_below, first_from, time_of
 from breakwater_research.bars.plans import PlanBook, find_entries
 
 
@@ -192,7 +192,7 @@ class BarDecisions:
 
     def _exit(self, number: int, side: Side) -> Decision:
         trade = int(self._rules.exit_stops[number, self._day]) - 1
-        price = from_float(price_of(self._table.paths, trade))
+        price = from_float(self._table.paths.prices[trade])
         return Decision(
             symbol=self._table.symbols[number],
             day=self._date,
@@ -212,7 +212,7 @@ class BarDecisions:
             leg=leg,
             side=side,
             target_price=from_float(target),
-            trigger_price=from_float(price_of(paths, trade)),
+            trigger_price=from_float(paths.prices[trade]),
             trigger_time_ms=int(time_of(paths, number, trade)),
             attempt=1,
         )

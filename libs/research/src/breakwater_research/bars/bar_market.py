@@ -13,7 +13,7 @@ from breakwater_core.price_history import PriceHistory
 from breakwater_recordings.instruments import instrument_for
 from breakwater_recordings.recording import Window, window_ends
 from breakwater_research.bars.bar_table import BarTable
-from breakwater_research.bars.paths import first_from, price_of
+from breakwater_research.bars.paths import first_from
 from breakwater_research.simulated_market import Market
 
 
@@ -30,14 +30,14 @@ class TableHistory(PriceHistory):
     def price_at(self, time_ms: int) -> float | None:
         """Return the price of the last trade at or before the time, or None if none is known."""
         trade = min(self._from(time_ms + 1), self._stop) - 1
-        return None if trade < self._first else float(price_of(self._table.paths, trade))
+        return None if trade < self._first else float(self._table.paths.prices[trade])
 
     def between(self, after_ms: int, through_ms: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """Yield times and prices of the trades with `after_ms < time <= through_ms`, oldest first, in one slice."""
         start, stop = (max(self._first, min(self._from(time_ms + 1), self._stop)) for time_ms in (after_ms, through_ms))
         if start < stop:
             trades = np.arange(start, stop)
-            yield self._table.times_of(self._number, trades), self._table.prices_of(trades)
+            yield self._table.times_of(self._number, trades), self._table.paths.prices[start:stop]
 
     def append(self, batch: TradeBatch) -> None:
         """Do nothing: the table holds every trade."""

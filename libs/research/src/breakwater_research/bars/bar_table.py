@@ -19,13 +19,8 @@ from breakwater_core.market import TradeBatch
 from breakwater_core.session import Session
 from breakwater_recordings.parts import RecordedPart
 from breakwater_recordings.recording import Recording
-from breakwater_research.bars.paths import BARS_PER_BLOCK, Paths, first_from, price_of, prices_of, scan_day
-
-TRADES_PER_BAR = 4
-
-
-class NoBarsError(InvalidInputError):
-    """The recording is not made of candles: `run_tick_backtest` takes it, this engine does not."""
+from breakwater_research.backtest_engines import NoBarsError
+from breakwater_research.bars.paths import TRADES_PER_BAR, TRADES_PER_BLOCK, Paths, first_from, scan_day
 
 
 class Records(NamedTuple):
@@ -134,15 +129,11 @@ class BarTable:
     def first_prices(self) -> dict[str, float]:
         """Return each symbol's first price, by which symbols without known trading rules get theirs."""
         firsts = zip(self.symbols, self.trade_at[:, 0], self.trade_at[:, -1], strict=True)
-        return {symbol: float(price_of(self.paths, first)) for symbol, first, last in firsts if first < last}
+        return {symbol: float(self.paths.prices[first]) for symbol, first, last in firsts if first < last}
 
     def times_of(self, number: int, trades: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the times of trades of the symbol `number`."""
         return np.asarray(self.paths.times[trades >> 2] + self.paths.offsets[number, trades & 3])
-
-    def prices_of(self, trades: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the prices of trades."""
-        return prices_of(self.paths, trades)
 
     def trades_between(self, start_ms: int, end_ms: int) -> int:
         """Return the number of trades of all symbols in [start_ms, end_ms)."""
@@ -244,7 +235,7 @@ def _read(recording: Recording) -> tuple[Paths, NDArray[np.int64]]:
     counts = [sum(-(-part.trades // TRADES_PER_BAR) for part in of_symbol) for of_symbol in parts.values()]
     bar_at = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
     size = int(bar_at[-1])
-    times, columns = np.empty(size, dtype=np.int64), np.empty((4, size))
+    times, prices = np.empty(size, dtype=np.int64), np.empty(size * TRADES_PER_BAR)
     offsets = np.zeros((len(parts), TRADES_PER_BAR), dtype=np.int64)
     for number, of_symbol in enumerate(parts.values()):
         row = int(bar_at[number])
@@ -259,15 +250,14 @@ def _read(recording: Recording) -> tuple[Paths, NDArray[np.int64]]:
             known = (part, bars.offsets)
             stop = row + bars.times.size
             times[row:stop] = bars.times
-            columns[:, row:stop] = bars.prices
+            prices[row * TRADES_PER_BAR : stop * TRADES_PER_BAR] = batch.prices
             row = stop
         if row != bar_at[number + 1]:
             raise InvalidInputError(f"{of_symbol[0].path}: changed while it was read; read it again")
         if known is not None:
             offsets[number] = known[1]
-    opens, highs, lows, closes = columns
-    paths = Paths(times, opens, highs, lows, closes, _blocks(highs, np.maximum), _blocks(lows, np.minimum), offsets)
-    return paths, bar_at
+    highs, lows = _blocks(prices, np.maximum), _blocks(prices, np.minimum)
+    return Paths(times, prices, highs, lows, offsets), bar_at
 
 
 def _chunks(parts: Iterable[RecordedPart]) -> Iterator[tuple[RecordedPart, TradeBatch]]:
@@ -278,7 +268,6 @@ def _chunks(parts: Iterable[RecordedPart]) -> Iterator[tuple[RecordedPart, Trade
 
 class _Bars(NamedTuple):
     times: NDArray[np.int64]
-    prices: NDArray[np.float64]
     offsets: NDArray[np.int64]
 
 
@@ -300,13 +289,13 @@ def _bars_of(part: RecordedPart, batch: TradeBatch) -> _Bars:
     )
     if not are_bars:
         raise fault
-    return _Bars(times[:, 0], np.stack((opens, highs, lows, closes)), offsets)
+    return _Bars(times[:, 0], offsets)
 
 
 def _blocks(values: NDArray[np.float64], extreme: np.ufunc) -> NDArray[np.float64]:
     if not values.size:
         return np.empty(0)
-    return np.asarray(extreme.reduceat(values, np.arange(0, values.size, BARS_PER_BLOCK)))
+    return np.asarray(extreme.reduceat(values, np.arange(0, values.size, TRADES_PER_BLOCK)))
 
 
 # -- days ----------------------------------------------------------------------------------------------------------
@@ -360,8 +349,8 @@ def _daily(paths: Paths, trade_at: NDArray[np.int64], highs: Records, lows: Reco
         for day, (start, stop) in enumerate(_pairs(starts)):
             if start == stop:
                 continue
-            prices.opens[number, day] = price_of(paths, start)
-            prices.closes[number, day] = price_of(paths, stop - 1)
+            prices.opens[number, day] = paths.prices[start]
+            prices.closes[number, day] = paths.prices[stop - 1]
             prices.highs[number, day] = highs.levels[highs.at[number, day + 1] - 1]
             prices.lows[number, day] = lows.levels[lows.at[number, day + 1] - 1]
     return prices

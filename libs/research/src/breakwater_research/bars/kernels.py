@@ -10,14 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from breakwater_research.bars.compiled import compiled
+from breakwater_research.bars.compiled import compiled, inlined, uncounted
 from breakwater_research.bars.paths import (
     Paths,
     first_at_or_above,
     first_at_or_below,
     first_from,
     last_through,
-    price_of,
     time_of,
 )
 from breakwater_research.bars.plans import Days, Rules, find_entry
@@ -31,7 +30,7 @@ LEG_EXIT, LEG_STOP, LEG_LIQUIDATION = 0, 1, 2
 _NO_TRADE, _TRADED, _MUST_WALK = 0, 1, 2
 _INITIAL_MARGIN = 0.1  # 1 / `MARGIN_LEVERAGE` of the simulated account
 _SAFE_SLIPPAGE = 0.04  # below the exchange's price band of 0.05
-_SAFE_TICKS = 1000.0  # prices so much larger than the tick are not bent by it
+_SAFE_TICKS = 200.0  # from here on 4 % rounded up to the tick stay below 5 % rounded down
 _MINUTE_MS = 60_000
 
 
@@ -118,7 +117,7 @@ class Progress(NamedTuple):
 # -- prices --------------------------------------------------------------------------------------------------------
 
 
-@compiled
+@inlined
 def taker_price(side: int, last: float, distance: float, tick: float, inverse: float) -> float:
     """Return where a market order fills: moved against the taker by the distance and rounded away from him to the tick.
 
@@ -132,25 +131,25 @@ def taker_price(side: int, last: float, distance: float, tick: float, inverse: f
     return float(near / inverse if inverse > 0 else near * tick)
 
 
-@compiled
+@inlined
 def sized(value: float, price: float, step: float, inverse: float) -> float:
     """Return the largest multiple of the step that is worth at most the value."""
     steps = np.floor(value / (price * step) * (1.0 + 1e-14))
     return float(steps / inverse if inverse > 0 else steps * step)
 
 
-@compiled
+@inlined
 def slippage_of(paths: Paths, costs: Costs, symbol: int, trade: int, first: int, match_ms: int) -> float:
     """Return the distance of a fill from the last trade before it, `trade`; trades before `first` are not known."""
-    distance = costs.slippage * price_of(paths, trade)
+    distance = costs.slippage * float(paths.prices[trade])
     if costs.range_share == 0.0:
         return distance
-    low = high = price_of(paths, trade)
+    low = high = paths.prices[trade]
     while trade > first and time_of(paths, symbol, trade) > match_ms - _MINUTE_MS:
         trade -= 1
-        price = price_of(paths, trade)
+        price = paths.prices[trade]
         low, high = min(low, price), max(high, price)
-    return distance + costs.range_share * (high - low)
+    return distance + costs.range_share * float(high - low)
 
 
 @compiled
@@ -160,11 +159,11 @@ def marks_of(paths: Paths, symbol: int, start: int, stop: int, stamps_ms: NDArra
     for place in range(stamps_ms.size):
         trade = first_from(paths, symbol, start, stop, stamps_ms[place] + 1) - 1
         if trade >= start:
-            marks[place] = price_of(paths, trade)
+            marks[place] = paths.prices[trade]
     return marks
 
 
-@compiled
+@inlined
 def funding_of(venue: Venue, costs: Costs, symbol: int, size: float, after_ms: int, through_ms: int) -> float:
     """Return what a position pays at the stamps after the one time and through the other."""
     if costs.funding_rate == 0.0:
@@ -188,7 +187,7 @@ def funding_of(venue: Venue, costs: Costs, symbol: int, size: float, after_ms: i
 # -- a position ----------------------------------------------------------------------------------------------------
 
 
-@compiled
+@inlined
 def _enter(
     paths: Paths, costs: Costs, venue: Venue, equity: float, first: int, stop: int, row: NDArray[np.float64]
 ) -> int:
@@ -202,7 +201,7 @@ def _enter(
         return _MUST_WALK
     match_ms = time_of(paths, symbol, trade) + costs.latency_ms
     trade = last_through(paths, symbol, trade, stop, match_ms)
-    last = price_of(paths, trade)
+    last = paths.prices[trade]
     distance = slippage_of(paths, costs, symbol, trade, first, match_ms)
     if distance > _SAFE_SLIPPAGE * last or last < _SAFE_TICKS * venue.ticks[symbol]:
         return _MUST_WALK
@@ -215,7 +214,7 @@ def _enter(
     return _TRADED
 
 
-@compiled
+@inlined
 def _stop_trade(paths: Paths, costs: Costs, row: NDArray[np.float64], stop: int) -> int:
     """Return the first trade at or through the stop, of those after the entry's fill and before `stop`; else `stop`."""
     if costs.stop_loss == 0.0:
@@ -226,7 +225,7 @@ def _stop_trade(paths: Paths, costs: Costs, row: NDArray[np.float64], stop: int)
     return first_at_or_above(paths, row[ENTRY_PRICE] * (1.0 + costs.stop_loss), start, stop)
 
 
-@compiled
+@inlined
 def _leave(
     paths: Paths,
     costs: Costs,
@@ -256,7 +255,7 @@ def _leave(
         row[EXIT_LEG] = LEG_EXIT
         trade, match_ms = exit_stop - 1, exit_ms + costs.latency_ms
     trade = last_through(paths, symbol, trade, day_stop, match_ms)
-    last = price_of(paths, trade)
+    last = paths.prices[trade]
     distance = slippage_of(paths, costs, symbol, trade, first, match_ms)
     if distance > _SAFE_SLIPPAGE * last or last < _SAFE_TICKS * venue.ticks[symbol]:
         return _MUST_WALK
@@ -273,7 +272,7 @@ def _leave(
 # -- a day ---------------------------------------------------------------------------------------------------------
 
 
-@compiled
+@inlined
 def _trade_symbol(
     paths: Paths,
     days: Days,
@@ -291,7 +290,7 @@ def _trade_symbol(
         return _NO_TRADE
     row[:] = 0.0
     row[SYMBOL], row[DAY], row[SIDE], row[TARGET] = symbol, day, side, target
-    row[TRIGGER_PRICE], row[TRIGGER_TIME] = price_of(paths, trade), time_of(paths, symbol, trade)
+    row[TRIGGER_PRICE], row[TRIGGER_TIME] = paths.prices[trade], time_of(paths, symbol, trade)
     row[ENTRY_TIME] = trade
     first, day_stop = days.trade_at[symbol, first_day], days.trade_at[symbol, day + 1]
     state = _enter(paths, costs, venue, equity, first, day_stop, row)
@@ -301,7 +300,7 @@ def _trade_symbol(
     return _leave(paths, costs, venue, (first, rules.exit_stops[symbol, day], day_stop, exit_ms), row)
 
 
-@compiled
+@inlined
 def _may_meet_a_limit(days: Days, costs: Costs, progress: Progress, rows: NDArray[np.float64]) -> bool:
     """Return whether an entry could be refused or a position liquidated, at the worst prices of the day all at once."""
     equity = progress.equity[0]
@@ -322,7 +321,7 @@ def _may_meet_a_limit(days: Days, costs: Costs, progress: Progress, rows: NDArra
     return bool(1.0 - worst_equity / progress.equity[1] >= costs.drawdown_stop)
 
 
-@compiled
+@inlined
 def _close_day(progress: Progress, day: int, rows: NDArray[np.float64]) -> None:
     equity = progress.equity[0]
     gained = 0.0
@@ -339,7 +338,7 @@ def _close_day(progress: Progress, day: int, rows: NDArray[np.float64]) -> None:
         progress.counts[1] += rows.shape[0]
 
 
-@compiled
+@uncounted
 def run_days(
     paths: Paths,
     days: Days,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from breakwater_core.config import BreakwaterConfig, Direction, Filter, IncompleteDays, MovingAveragePrice
 from breakwater_core.session import Session
 from breakwater_research.bars.bar_table import BarTable
-from breakwater_research.bars.compiled import compiled
-from breakwater_research.bars.paths import Paths, first_between, first_from, first_within, price_of
+from breakwater_research.bars.compiled import compiled, inlined
+from breakwater_research.bars.paths import Paths, first_between, first_from, first_within
 
 _TREND, _CONTRARIAN, _NO_FILTER = 1, 2, 0
 _FILTERS = {Filter.TREND: _TREND, Filter.CONTRARIAN: _CONTRARIAN, Filter.NONE: _NO_FILTER}
@@ -200,7 +200,7 @@ def exit_stops(
 # -- entries -------------------------------------------------------------------------------------------------------
 
 
-@compiled
+@inlined
 def targets_of(days: Days, rules: Rules, symbol: int, day: int) -> tuple[float, float]:
     """Return the long and the short target of a day whose yesterday is known."""
     extent = days.highs[symbol, day - 1] - days.lows[symbol, day - 1]
@@ -211,7 +211,7 @@ def targets_of(days: Days, rules: Rules, symbol: int, day: int) -> tuple[float, 
     return opening + k_long * extent, opening - k_short * extent
 
 
-@compiled
+@inlined
 def zones_of(rules: Rules, long: float, short: float, average: float) -> tuple[float, float, float, float]:
     """Return the closed intervals of prices that are an entry, long and short; an empty one is [inf, -inf]."""
     long_low, long_high, short_low, short_high = long, np.inf, -np.inf, short
@@ -227,7 +227,7 @@ def zones_of(rules: Rules, long: float, short: float, average: float) -> tuple[f
     return long_low, long_high, short_low, short_high
 
 
-@compiled
+@inlined
 def _first_rising(levels: NDArray[np.float64], start: int, stop: int, level: float) -> int:
     while start < stop:
         middle = (start + stop) >> 1
@@ -238,7 +238,7 @@ def _first_rising(levels: NDArray[np.float64], start: int, stop: int, level: flo
     return start
 
 
-@compiled
+@inlined
 def _first_falling(levels: NDArray[np.float64], start: int, stop: int, level: float) -> int:
     while start < stop:
         middle = (start + stop) >> 1
@@ -249,7 +249,7 @@ def _first_falling(levels: NDArray[np.float64], start: int, stop: int, level: fl
     return start
 
 
-@compiled
+@inlined
 def _first_touch(days: Days, symbol: int, day: int, above: float, below: float) -> int:
     """Return the day's first trade at or above the one price or at or below the other, or the next day's first."""
     trade = days.trade_at[symbol, day + 1]
@@ -264,7 +264,7 @@ def _first_touch(days: Days, symbol: int, day: int, above: float, below: float) 
     return int(trade)
 
 
-@compiled
+@inlined
 def find_entry(paths: Paths, days: Days, rules: Rules, symbol: int, day: int) -> tuple[int, int, float]:
     """Return the trade that enters the day, the side (1 long, -1 short) and its target; (-1, 0, 0.0) without entry."""
     start, stop = days.trade_at[symbol, day], rules.exit_stops[symbol, day]
@@ -282,7 +282,7 @@ def find_entry(paths: Paths, days: Days, rules: Rules, symbol: int, day: int) ->
     trade = first_within(paths, zones, trade, stop)
     if trade >= stop:
         return -1, 0, 0.0
-    if zones[0] <= price_of(paths, trade) <= zones[1]:
+    if zones[0] <= paths.prices[trade] <= zones[1]:
         return trade, 1, long
     return trade, -1, short
 
