@@ -1,6 +1,6 @@
 """A market with its days in another order: what moves, what stays, and that nothing else changes."""
 
-import itertools
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> BarTable:
 
 def paths_of_days(table: BarTable, symbol: int) -> list[list[float]]:
     """Each day's bars relative to its open."""
-    bars = table.trade_at[symbol] // 4
-    columns = np.stack([table.paths.opens, table.paths.highs, table.paths.lows, table.paths.closes])
     return [
-        (columns[:, start:stop] / table.paths.opens[start]).ravel().tolist() for start, stop in itertools.pairwise(bars)
+        (table.paths.prices[start:stop] / table.paths.prices[start]).tolist()
+        for start, stop in pairwise(table.trade_at[symbol])
     ]
 
 
