@@ -48,7 +48,7 @@ def random_market(seed: int) -> dict[str, list[Row]]:
 
 
 def _random_rows(draw: np.random.Generator, count: int, step_ms: int) -> list[Row]:
-    grid, wildness = float(draw.choice([0.25, 1.0])), float(draw.choice([1.0, 4.0]))
+    grid, wildness = float(draw.choice([0.25, 1.0])), float(draw.choice([1.0, 4.0, 10.0]))
     start = float(draw.choice([100.0, 400.0]))
     closes = np.maximum(start + np.cumsum(draw.integers(-2, 3, size=count)) * grid * wildness, start / 4)
     opens = np.concatenate(([start], closes[:-1])) + draw.integers(-1, 2, size=count) * grid
@@ -89,7 +89,7 @@ configurations = st.builds(
         noise_days=[None, None, 1, 2],
     ),
     _section(
-        gross_leverage=[0.5, 2, 2, 8, 30],
+        gross_leverage=[0.5, 2, 2, 8, 9.5, 30],
         initial_equity=[100_000, 100_000, 60, 30_000_000],
         accounts=[["main"], ["main"], ["one", "two"]],
     ),
@@ -132,3 +132,21 @@ class RandomRecording:
 
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
+
+
+def flat(offset_ms: int, price: float) -> Row:
+    """Return a minute that stands at a price, so many milliseconds after `FIRST_MS`."""
+    return FIRST_MS + offset_ms, price, price, price, price, 1.0
+
+
+def minutes(*changes: Row, days: int = 2, price: float = 100.0) -> list[Row]:
+    """Return all minutes of some days, standing at a price but for the rows given and those that follow them.
+
+    A minute after a changed one stands at its close until the next change or the day's end.
+    """
+    by_time = {row[0]: row for row in changes}
+    rows: list[Row] = []
+    for number in range(days * DAY_MS // MINUTE_MS):
+        last = price if number * MINUTE_MS % DAY_MS == 0 else rows[-1][4]
+        rows.append(by_time.get(FIRST_MS + number * MINUTE_MS, flat(number * MINUTE_MS, last)))
+    return rows
