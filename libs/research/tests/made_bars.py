@@ -39,7 +39,7 @@ def bar_recording(
 def random_market(seed: int) -> dict[str, list[Row]]:
     """Return bars of up to three symbols on a coarse grid of prices, with gaps and bars without volume."""
     draw = np.random.default_rng(seed)
-    step_ms = int(draw.choice([15, 60, 360])) * MINUTE_MS
+    step_ms = int(draw.choice([4, 60, 360])) * MINUTE_MS  # trades of the first are as far apart as the longest latency
     days = int(draw.integers(3, 6))
     return {
         symbol: _random_rows(draw, days * DAY_MS // step_ms, step_ms)

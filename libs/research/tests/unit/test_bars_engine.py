@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from made_bars import RandomRecording, configurations, without_clock
+from made_bars import (
+    DAY_MS,
+    FIRST_MS,
+    MINUTE_MS,
+    RandomRecording,
+    bar_recording,
+    configurations,
+    flat,
+    minutes,
+    without_clock,
+)
 from made_recordings import made_recording
 
 from breakwater_core.config import BreakwaterConfig
@@ -83,6 +93,46 @@ def test_ten_symbols_of_real_minutes_are_reported_alike(shared: Path, values: di
     assert len(expected["days"]) >= 25
     assert len(expected["orders"]) >= 50
     assert without_clock(run_bars_backtest(recording, config, records=records)) == without_clock(expected)
+
+
+@pytest.mark.parametrize("engine", list(EngineName), ids=str)
+def test_a_trade_at_the_very_stamp_is_the_settlement_s_mark_though_a_window_ends_there(
+    tmp_path: Path, engine: EngineName
+) -> None:
+    """Days begin at 02:00, so windows of six hours end at 08:00, when the price steps from 106 to 108."""
+    session = {"start": "02:00"}
+    config = BreakwaterConfig.parse(
+        {"strategy": {"ma_window": 1}, "session": session, "costs": {"funding_rate": "0.001", "slippage_bps": 0}}
+    )
+    ranged = (FIRST_MS + 3 * 60 * MINUTE_MS, 100.0, 105.0, 95.0, 100.0, 1.0)
+    second = [(3 * 60 * MINUTE_MS, 100.0, 106.0, 100.0, 106.0, 1.0), flat(8 * 60 * MINUTE_MS, 108.0)]
+    rows = minutes(ranged, *((FIRST_MS + DAY_MS + row[0] % FIRST_MS, *row[1:]) for row in second), days=4)
+    recording = bar_recording(tmp_path, {"AAAUSDT": rows}, config.session.session())
+    report = ENGINES[engine](recording, config)
+    paid = [fill["price"] for fill in report["fills"] if fill["kind"] == "funding"]
+    assert paid == ["108", "108", "100"]
+
+
+@pytest.mark.parametrize("engine", list(EngineName), ids=str)
+def test_a_stop_counts_trades_after_the_fill_s_and_not_the_fill_s_own(tmp_path: Path, engine: EngineName) -> None:
+    """Entered at second 30 and filled at second 45, at 106 * 1.003 = 106.32; the stop is 0.2 % below it, 106.107.
+
+    So the trade of second 45 itself, at 106, would already be through the stop; the next one, at second 60, is.
+    """
+    config = BreakwaterConfig.parse(
+        {
+            "strategy": {"ma_window": 1, "stop_loss": 0.002},
+            "costs": {"slippage_bps": 30, "latency_ms": 15_000},
+        }
+    )
+    ranged = (FIRST_MS + 60 * MINUTE_MS, 100.0, 105.0, 95.0, 100.0, 1.0)
+    noon_ms = FIRST_MS + DAY_MS + DAY_MS // 2
+    rows = minutes(ranged, (noon_ms, 100.0, 106.0, 100.0, 106.0, 1.0))
+    report = ENGINES[engine](bar_recording(tmp_path, {"AAAUSDT": rows}), config)
+    assert [(order["leg"], order["trigger_time_ms"] - noon_ms) for order in report["orders"]] == [
+        ("entry", 30_000),
+        ("stop", 60_000),
+    ]
 
 
 def test_a_recording_of_trades_is_left_to_the_tick_engine(tmp_path: Path) -> None:

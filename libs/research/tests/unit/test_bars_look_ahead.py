@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from made_bars import DAY_MS, FIRST_MS, Row, bar_recording, configurations, random_market
 
 from breakwater_core.config import BreakwaterConfig
-from breakwater_core.errors import InvariantError
+from breakwater_core.errors import InvalidInputError, InvariantError
 from breakwater_core.session import Session
 from breakwater_research.bars.bar_table import BarTable, open_bar_table
 from breakwater_research.bars.bars_engine import run_bars_backtest
@@ -35,12 +35,12 @@ def changed_from(rows: list[Row], time_ms: int, seed: int) -> list[Row]:
 def decisions_before(
     folder: Path, market: dict[str, list[Row]], config: BreakwaterConfig, time_ms: int
 ) -> tuple[dict[str, Any], list[Any]] | None:
-    """Return what was decided before the time, by the engine and by the sweep; None if an exit can never fill."""
+    """Return what was decided before the time, by engine and sweep; None if no day can be played to its end."""
     session = config.session.session()
     recording = bar_recording(folder, market, session)
     try:
         report = run_bars_backtest(recording, config, run_id="same")
-    except InvariantError:
+    except (InvalidInputError, InvariantError):  # no complete day; an exit that no price lets fill
         return None
     keys = ("symbol", "side", "leg", "target_price", "trigger_price", "trigger_time_ms")
     orders = {
