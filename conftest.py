@@ -19,6 +19,16 @@ hypothesis.settings.register_profile("breakwater", deadline=None)  # no test ass
 hypothesis.settings.load_profile("breakwater")
 
 
+_WHOLE_SYSTEM = Path(__file__).parent / "tests" / "e2e"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that take all of a machine in one of the test processes, so that no two of them run at once."""
+    for item in items:
+        if item.get_closest_marker("slow") or item.path.is_relative_to(_WHOLE_SYSTEM):
+            item.add_marker(pytest.mark.xdist_group("whole-system"))
+
+
 @pytest.fixture
 def nats_server(tmp_path: Path) -> Iterator[NatsProcess]:
     """A nats-server process; `kill` and `start` keep its store."""

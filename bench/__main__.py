@@ -20,13 +20,13 @@ from bench.processes import REPOSITORY
 from bench.report import header_text, section_text, write_json
 from breakwater_core.errors import BreakwaterError
 
-NAMES = ("strategy", "memory", "replay_feed", "full_replay", "latency", "executors", "burst")
+NAMES = ("strategy", "memory", "replay_feed", "full_replay", "latency", "executors", "burst", "research")
 _FAILED = 1
 _INTERRUPTED = 130
 
 
 def main() -> int:
-    """Run the benchmarks named on the command line; return the exit code: 0, 1 if one could not be carried out."""
+    """Run the benchmarks named on the command line; return the exit code: 0, 1 if one failed."""
     options = _parse()
     effort = Effort(folder=options.folder, repetitions=options.repetitions, is_quick=options.quick)
     facts = machine_facts() | {"disk": f"{sync_ms(effort.folder):.2f} ms to sync 256 bytes at {effort.folder}"}
@@ -45,6 +45,8 @@ def main() -> int:
                 print(f"\n== {name}: not measured: {error}", flush=True)
             else:
                 print(f"\n{section_text(name, sections[name])}", flush=True)
+                if sections[name].faults:
+                    code = _FAILED
                 print(f"  Took {time.monotonic() - began_s:.0f} s.", flush=True)
     except (KeyboardInterrupt, asyncio.CancelledError):
         code = _INTERRUPTED

@@ -17,7 +17,6 @@ from typing import Any
 from bench.errors import BenchmarkError
 from bench.live_market import LiveMarket, live_market
 from bench.processes import nats_server, services, while_alive, with_settings
-from breakwater_bybit.budget import SHARES, Priority
 from breakwater_cli.processes import ProcessGroup
 from breakwater_cli.system import SystemPlan, account_key, account_secret
 from breakwater_core.events import Intent, Leg, OrderEvent, OrderStatus, Side
@@ -39,7 +38,6 @@ from paper_exchange_service.server import Options, PaperExchange
 from paper_exchange_service.settings import AccountSettings
 
 IP_WINDOW_MS = 5_000
-ENTRY_SHARE = SHARES[Priority.ENTRY]
 _EXIT_PARTITIONS = 10
 _ENTRY_SHARE_OF_EQUITY = 1_000
 _SYMBOLS = 3

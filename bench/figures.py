@@ -108,11 +108,13 @@ class Section:
         title: What was done.
         figures: Rows of the table.
         notes: Sentences beneath it: sizes, what is left out, what to know when reading it.
+        faults: What makes the figures worthless, such as results that differ where they must be equal.
     """
 
     title: str
     figures: tuple[Figure, ...]
     notes: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
     def as_values(self) -> dict[str, Any]:
         """Return the table as plain values that JSON can hold."""
@@ -120,6 +122,7 @@ class Section:
             "title": self.title,
             "figures": [figure.as_values() for figure in self.figures],
             "notes": list(self.notes),
+            "faults": list(self.faults),
         }
 
 

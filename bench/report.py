@@ -23,7 +23,7 @@ def section_text(name: str, section: Section) -> str:
     lines = [f"== {name}: {section.title}"]
     lines += [_line(row, widths) for row in rows]
     lines.insert(2, "  ".join("-" * width for width in widths))
-    lines += [f"  {note}" for note in section.notes]
+    lines += [f"  {note}" for note in (*section.notes, *section.faults)]
     return "\n".join(lines)
 
 

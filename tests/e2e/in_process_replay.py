@@ -42,6 +42,7 @@ from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
 from executor_service.position_places import Held
 from executor_service.reduction_run import ReductionRun
+from executor_service.right_of_way import RightOfWay
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import ClockMode, VenueClock
 from market_data_service.recorded_windows import windows_from
@@ -193,6 +194,7 @@ class InProcessReplay:
         first_day: date | None = None,
         last_day: date | None = None,
         span_ms: int | None = None,
+        funding_file: Path | None = None,
     ) -> None:
         if not config.portfolio.symbols:
             portfolio = config.portfolio.model_copy(update={"symbols": recording.symbols})
@@ -208,7 +210,7 @@ class InProcessReplay:
         self.plan = ReplayPlan(recording.session, first, last, span_ms=span_ms)
         self.memory = _Memory()
         self.database = Database(f"sqlite:///{folder / 'breakwater.db'}")
-        self._open_exchange()
+        self._open_exchange(funding_file)
         self._open_executor()
         self._strategy = PortfolioStrategy(config, config.portfolio.symbols)
         self._intents = IntentFactory(self.run_id, config, len(config.portfolio.symbols))
@@ -217,9 +219,12 @@ class InProcessReplay:
         self._filled: set[str] = set()
         self._rows = DailyRows(self.run_id)
 
-    def _open_exchange(self) -> None:
+    def _open_exchange(self, funding_file: Path | None) -> None:
         settings = PaperExchangeSettings(
-            mode=Mode.REPLAY, run_id=self.run_id, reference_prices=first_prices(self.recording)
+            mode=Mode.REPLAY,
+            run_id=self.run_id,
+            reference_prices=first_prices(self.recording),
+            funding_file=funding_file,
         )
         engine = Engine(
             settings.costs_of(self.config), instruments=known_instruments(settings, self.config), retention_ms=900_000
@@ -232,7 +237,9 @@ class InProcessReplay:
 
     def _open_executor(self) -> None:
         clock, drain, slots = VenueClock(ClockMode.EVENT), Drain(), PrioritySlots(4)
+        right_of_way = RightOfWay()
         follower = OrderFollower(
+            right_of_way=right_of_way,
             publisher=self.memory,
             clock=clock,
             drain=drain,
@@ -257,6 +264,7 @@ class InProcessReplay:
             publisher=self.memory,
             entries=EntryRun(check=check, follower=follower, slots=slots, clock=clock, drain=drain),
             reductions=ReductionRun(
+                right_of_way=right_of_way,
                 follower=follower,
                 slots=slots,
                 clock=clock,

@@ -89,3 +89,22 @@ def test_rejections_are_worded_as_the_executor_words_the_exchange_s_codes() -> N
 
 def test_the_margin_is_that_of_the_leverage_which_the_executor_sets() -> None:
     assert ExecutorSettings.model_fields["margin_leverage"].default == MARGIN_LEVERAGE
+
+
+def test_recorded_costs_are_charged_and_the_last_line_says_how_far_the_records_reached(
+    recording: Path, tmp_path: Path
+) -> None:
+    start_ms = Session().day_start_ms(date(2024, 2, 27))
+    funding, book = tmp_path / "funding.csv", tmp_path / "book.csv"
+    funding.write_text(f"symbol,timestamp,funding_rate\nBTCUSDT,{start_ms + 4},0.001\nETHUSDT,{start_ms},0.001\n")
+    book.write_text(f"event_ms,bid_price,ask_price\n{start_ms},99.9,100.1\n")
+    finished = breakwater("backtest", recording, "--funding", funding, "--book", f"BTCUSDT={book}", "--out", tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    counters = json.loads((tmp_path / "report.json").read_text())["counters"]
+    assert counters["settlements_without_record"] > 0
+    assert counters["orders_priced_by_book"] == 0
+    assert f"{counters['settlements_without_record']} settlements of funding at costs.funding_rate" in finished.stdout
+    assert f"0 orders priced by the book, {counters['orders_priced_without_book']} without" in finished.stdout
+    refused = breakwater("backtest", recording, "--funding", book)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert f"{book}, row 1: lacks the columns symbol" in refused.stderr

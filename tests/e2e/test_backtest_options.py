@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from breakwater_core.config import BreakwaterConfig
 from breakwater_core.market import TradeBatch
 from breakwater_core.report import Report
 from breakwater_core.session import Session
+from breakwater_recordings.funding import read_funding
 from breakwater_recordings.parquet_file import write_trade_file
 from breakwater_recordings.sources import open_recording
 from breakwater_recordings.synthetic import write_synthetic
+from breakwater_research.cost_records import CostRecords
 from breakwater_research.tick_backtest import run_tick_backtest
 from breakwater_runtime.logs import configure_logs
 from tests.e2e.command import comparable
@@ -99,6 +102,11 @@ def kinds(report: Report) -> set[str]:
             id="another session",
         ),
         pytest.param({"costs": {"funding_rate": "0.001"}}, lambda r: kinds(r) == {"trade", "funding"}, id="funding"),
+        pytest.param(
+            {"costs": {"slippage_range_share": "0.5", "slippage_bps": 0}},
+            lambda r: any(Decimal(order["slippage_bps"]) > 5 for order in r["orders"]),
+            id="a share of the minute's range",
+        ),
         pytest.param(
             {"costs": {"latency_ms": 60_000, "slippage_bps": 600}},
             lambda r: not r["fills"] and {o["status"] for o in r["orders"]} == {"cancelled"},
@@ -188,6 +196,7 @@ CONFIGURATIONS = st.fixed_dictionaries(
                 "taker_fee": st.sampled_from(["-0.0002", "0", "0.00055", "0.02"]),
                 "latency_ms": st.sampled_from([0, 50, 5000]),
                 "slippage_bps": st.sampled_from(["0", "1", "30.5"]),
+                "slippage_range_share": st.sampled_from(["0", "0.3"]),
                 "funding_rate": st.sampled_from(["0", "0.0001", "-0.02"]),
             }
         ),
@@ -208,6 +217,27 @@ def test_any_configuration_gives_the_same_report_with_windows_of_any_length(
     market: Path, values: dict[str, Any], span_ms: int | None
 ) -> None:
     assert_equal(both(market, BreakwaterConfig.parse(values), span_ms=span_ms))
+
+
+@pytest.mark.parametrize("span_ms", [15 * MINUTE_MS, 360 * MINUTE_MS])
+def test_recorded_funding_is_charged_alike(market: Path, tmp_path: Path, span_ms: int) -> None:
+    """BTCUSDT settles every 4 hours and lacks some, LTCUSDT every 8, DOGEUSDT is not in the file."""
+    path = tmp_path / "funding.csv"
+    start_ms = Session().day_start_ms(FIRST)
+    hours = [("BTCUSDT", hour) for hour in range(0, 168, 4) if not 40 < hour < 70]
+    hours += [("LTCUSDT", hour) for hour in range(0, 168, 8)]
+    rows = [f"{symbol},{start_ms + hour * 3_600_000 + hour % 7},{(hour % 5 - 2) / 1000}" for symbol, hour in hours]
+    path.write_text("\n".join(["symbol,timestamp,funding_rate", *rows]) + "\n")
+    config = with_values(LIVELY, {"costs": {"funding_rate": "0.0007"}})
+    recording = open_recording([str(market)], session=Session())
+    replay = InProcessReplay(recording, config, tmp_path, span_ms=span_ms, funding_file=path)
+    records = CostRecords(funding=read_funding(path))
+    backtest = run_tick_backtest(recording, config, run_id=replay.run_id, records=records)
+    replayed = asyncio.run(replay.run())
+    assert backtest["counters"].pop("settlements_without_record") > 0
+    assert comparable(backtest) == comparable(replayed)
+    assert {fill["symbol"] for fill in backtest["fills"] if fill["kind"] == "funding"} == set(SYMBOLS)
+    assert run_tick_backtest(recording, config, records=records)["run_id"] != replay.run_id
 
 
 def write_days(folder: Path, symbol: str, days: Iterable[list[float] | None]) -> None:

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.burst_run import ENTRY_SHARE, run_burst
+from bench.burst_run import run_burst
+from breakwater_bybit.budget import Priority, most_of
 from breakwater_core.events import OrderStatus
 
 ADDRESS_LIMIT = 400
 """Requests in five seconds: what executors reach on two busy cores, so that it is the budget that holds them."""
 
-ENTRIES = 240
-"""Each takes two requests or more, so that their part of the window is used up soon after half of them are done."""
+ENTRIES = 280
+"""Each takes two requests, so that their part of the window is used up soon after half of them are done."""
 
 
 @pytest.mark.slow
@@ -21,8 +22,8 @@ async def test_a_burst_uses_what_the_exchange_allows_and_no_more_and_exits_go_be
     burst = await run_burst(tmp_path / "run", entries=ENTRIES, exits=20, address_limit=ADDRESS_LIMIT)
     assert burst.breaches == 0
     assert burst.most_in_a_window <= ADDRESS_LIMIT
-    assert burst.most_in_a_window >= 0.9 * ENTRY_SHARE * ADDRESS_LIMIT
+    assert burst.most_in_a_window >= 0.9 * most_of(ADDRESS_LIMIT, Priority.ENTRY)
     assert burst.outcomes == {OrderStatus.FILLED: ENTRIES + 20}
     assert burst.duplicates == 0
-    # When the exits come there is room for a third of the entries that are left; the others wait, the exits do not.
+    # When the exits come there is room for a quarter of the entries that are left; the others wait, the exits do not.
     assert burst.entries_after_the_last_exit >= ENTRIES // 6

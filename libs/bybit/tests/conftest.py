@@ -18,6 +18,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 
+from breakwater_cli import nats_process
+
 KEY = "canary-key-5f2a91"
 SECRET = "canary-secret-c0ffee77"
 
@@ -235,10 +237,7 @@ async def stream_exchange() -> AsyncIterator[StreamExchange]:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return nats_process.free_port()
 
 
 @pytest.fixture

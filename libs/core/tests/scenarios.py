@@ -13,7 +13,7 @@ from naive_strategy import Left, Row, SymbolDays
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.events import Leg
 from breakwater_core.market import BarState, DailyBar, TradeBatch
-from breakwater_core.portfolio import PortfolioStrategy
+from breakwater_core.portfolio import Decision, PortfolioStrategy
 
 FIRST_DAY = date(2024, 3, 29)
 
@@ -107,13 +107,20 @@ def _random_symbol(config: BreakwaterConfig, name: str, days: list[date], draw: 
 
 @dataclass
 class Feeding:
-    """One way of feeding a scenario: how windows and batches are cut, and whether the strategy is restarted."""
+    """One way of feeding a scenario: how windows and batches are cut, and whether the strategy is restarted.
+
+    With `days_are_told` the strategy learns each day's configuration as the day begins; from `switch_day` on it is
+    `switches_to`.
+    """
 
     seed: int
     windows: int
     longest_batch: int
     runs_ahead: bool
     restarts: bool
+    days_are_told: bool = False
+    switches_to: BreakwaterConfig | None = None
+    switch_day: date = date.max
 
     def run(self, scenario: Scenario) -> list[Row]:
         """Return the decisions that the strategy makes."""
@@ -127,15 +134,26 @@ class _Feeder:
         self.draw = np.random.default_rng(feeding.seed)
         self.session = scenario.config.session.session()
         self.names = [data.symbol for data in scenario.symbols]
-        self.strategy = PortfolioStrategy(scenario.config, self.names)
+        self.strategy = self.new_strategy(self.config_of(None))
         self.rows: list[Row] = []
         self.unread: list[tuple[str, int, object]] = []  # (symbol, time, what was fed) since the last restart point
+
+    def new_strategy(self, config: BreakwaterConfig) -> PortfolioStrategy:
+        return PortfolioStrategy(config, self.names, day_by_day=self.feeding.days_are_told)
+
+    def config_of(self, day: date | None) -> BreakwaterConfig:
+        config = self.scenario.config
+        if self.feeding.switches_to is not None and day is not None and day >= self.feeding.switch_day:
+            config = self.feeding.switches_to
+        portfolio = config.portfolio.model_copy(update={"symbols": tuple(self.names)})
+        return config.model_copy(update={"portfolio": portfolio})
 
     def run(self) -> list[Row]:
         start = self.session.day_start_ms(self.scenario.days[0])
         end = self.session.day_end_ms(self.scenario.days[-1]) + 600_000
         self.warm_up()
         self.strategy.advance(start)
+        assert self.next_decisions() == ()
         last = start
         edges = self.edges(start, end)
         for begin, stop in pairwise(edges):
@@ -200,7 +218,7 @@ class _Feeder:
 
     def step(self, now_ms: int) -> None:
         self.strategy.advance(now_ms)
-        while decisions := self.strategy.next_decisions():
+        while decisions := self.next_decisions():
             assert len(decisions) == 1 or all(decision.leg is Leg.EXIT for decision in decisions)
             for one in decisions:
                 row: Row = (
@@ -211,6 +229,14 @@ class _Feeder:
                 self.tell(row)
         if self.feeding.restarts:
             self.restart(now_ms)
+
+    def next_decisions(self) -> tuple[Decision, ...]:
+        while not (decisions := self.strategy.next_decisions()):
+            day = self.strategy.awaited_day
+            if day is None:
+                return ()
+            self.strategy.begin_day(day, self.config_of(day))
+        return decisions
 
     def tell(self, row: Row) -> None:
         left = self.scenario.answer(row)
@@ -232,7 +258,7 @@ class _Feeder:
         """Go on with a new object, from the snapshot and the trades that were not decided upon."""
         values = json.loads(json.dumps(self.strategy.snapshot()))
         from_ms = self.strategy.buffered_from_ms
-        self.strategy = PortfolioStrategy(self.scenario.config, self.names)
+        self.strategy = self.new_strategy(self.config_of(self.strategy.day))
         self.strategy.restore(values)
         self.unread = [entry for entry in self.unread if from_ms is not None and entry[1] >= from_ms]
         for symbol, _, trades in self.unread:

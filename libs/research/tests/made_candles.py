@@ -20,8 +20,8 @@ def write_candles(folder: Path, *, days: int, seed: int, symbols: int = 2, regim
         days: Complete UTC days from 2024-01-01.
         seed: Another seed is another market.
         symbols: How many.
-        regime_days: 0: a random walk. Else prices drift for about so many days one way, then as long the other, and a
-            day that goes against it falls back: what the average says about the day is worth something.
+        regime_days: 0: a random walk. Else prices drift by 1.2 % a day, so many days one way before they may turn: what
+            an average says about the day is worth something.
     """
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
@@ -31,7 +31,7 @@ def write_candles(folder: Path, *, days: int, seed: int, symbols: int = 2, regim
         if regime_days:
             signs = np.repeat(generator.permutation(np.tile([1.0, -1.0], days // regime_days)), regime_days)[:days]
             signs = np.concatenate([signs, np.full(days - len(signs), 1.0)])
-            steps += 0.0012 * signs[:, None]
+            steps += 0.0005 * signs[:, None]
         closes = 100.0 * np.exp(np.cumsum(steps.ravel()))
         opens = np.concatenate(([100.0], closes[:-1]))
         wicks = np.abs(generator.normal(0.0, 0.001, size=(2, closes.size)))

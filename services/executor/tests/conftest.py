@@ -34,6 +34,7 @@ from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
 from executor_service.record_store import TakenOver
 from executor_service.reduction_run import ReductionRun
+from executor_service.right_of_way import RightOfWay
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import ClockMode, VenueClock, wall_clock_ms
 
@@ -400,7 +401,9 @@ class World:
         slots = PrioritySlots(2)
         schedule = ExitSchedule(Session(), self.exit_symbols, self.exit_spread_s, self.flat_deadline_s)
         clocks: dict[str, Any] = {} if self.monotonic is None else {"monotonic": self.monotonic}
+        right_of_way = RightOfWay()
         follower = OrderFollower(
+            right_of_way=right_of_way,
             publisher=self.publisher,
             clock=clock,
             drain=self.drain,
@@ -426,7 +429,14 @@ class World:
             records=self.records,
             publisher=self.publisher,
             entries=EntryRun(check=check, follower=follower, slots=slots, clock=clock, drain=self.drain),
-            reductions=ReductionRun(follower=follower, slots=slots, clock=clock, drain=self.drain, schedule=schedule),
+            reductions=ReductionRun(
+                follower=follower,
+                slots=slots,
+                clock=clock,
+                drain=self.drain,
+                schedule=schedule,
+                right_of_way=right_of_way,
+            ),
             drain=self.drain,
         )
 

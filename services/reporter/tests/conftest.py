@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
@@ -21,6 +20,7 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy import select
 from testcontainers.community.postgres import PostgresContainer
 
+from breakwater_cli.nats_process import free_port
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import TransientError
 from breakwater_core.events import (
@@ -58,12 +58,6 @@ FIRST_DAY = date(2023, 7, 4)
 SESSION = Session()
 CONFIG = BreakwaterConfig()
 VERSION = CONFIG.version
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # --- Postgres ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ Times are milliseconds of the budget's own clock, which must not run backwards e
 """
 
 import asyncio
+import math
 import time
 from bisect import insort
 from collections import deque
@@ -63,6 +64,14 @@ class Priority(StrEnum):
 
 SHARES: Mapping[Priority, float] = {Priority.EXIT: 1.0, Priority.ENTRY: 0.8, Priority.QUERY: 0.6}
 """Share of a window that requests of a priority may fill; the rest is kept for those before it."""
+EXIT_RESERVE = 48
+"""Most requests of a window that are kept from entries for exits: those of some twenty positions at once."""
+
+
+def most_of(limit: int, priority: Priority) -> int:
+    """Return how many requests of a window with this limit those of a priority may fill, at least one."""
+    most = math.floor(limit * SHARES[priority])
+    return max(1, limit - EXIT_RESERVE, most) if priority is Priority.ENTRY else max(1, most)
 
 
 class Lease(Protocol):
@@ -127,11 +136,11 @@ class _Window:
             self._sent_ms.popleft()
         return len(self._sent_ms)
 
-    def wait_ms(self, now_ms: int, share: float) -> int:
-        """Return how long a request of this share must wait; 0 when there is room."""
+    def wait_ms(self, now_ms: int, priority: Priority, share: float) -> int:
+        """Return how long a request of a process that has this share must wait; 0 when there is room."""
         if now_ms < self.blocked_until_ms:
             return self.blocked_until_ms - now_ms
-        allowed = max(1, int(self.limit * share))
+        allowed = max(1, int(most_of(self.limit, priority) * share))
         excess = self.used(now_ms) - allowed
         if excess < 0:
             return 0
@@ -187,11 +196,10 @@ class ProcessBudget:
         windows = [self._ip_window]
         if (account_window := self._account_window(endpoint, uid)) is not None:
             windows.append(account_window)
-        share = SHARES[priority] * self._share
         while True:
             now_ms = self._clock()
             self._refuse_while_banned(now_ms)
-            wait_ms = max(window.wait_ms(now_ms, share) for window in windows)
+            wait_ms = max(window.wait_ms(now_ms, priority, self._share) for window in windows)
             if wait_ms <= 0:
                 break
             await self._sleep(wait_ms / 1000)

@@ -23,7 +23,6 @@ from breakwater_bybit.budget import (
     ACCOUNT_WINDOW_MS,
     IP_LIMIT,
     IP_WINDOW_MS,
-    SHARES,
     Lease,
     Priority,
     ProcessBudget,
@@ -37,8 +36,9 @@ from breakwater_core.errors import TransientError
 
 ADDRESS = "address"
 """Name of the window of all requests of the address."""
-FALLBACK_SHARE = (1 - SHARES[Priority.ENTRY]) / 8
-"""Share of each limit that a process cut off from the bus may use for exits: eight such processes fill the reserve."""
+FALLBACK_SHARE = 0.025
+"""Share of each limit that a process cut off from the bus may use for exits: three such processes fill the address's
+reserve, and where the bus is away for all, no entry goes out and there is room for forty."""
 _PROBE_S = 0.25
 _LOOK_MS = 250
 _TRIES = 8

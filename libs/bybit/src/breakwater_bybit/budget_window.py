@@ -19,13 +19,12 @@ No sockets, no clock: times come in as milliseconds of a clock that never falls.
 """
 
 import json
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from breakwater_bybit.budget import SHARES, USE_MS, Priority
+from breakwater_bybit.budget import USE_MS, Priority, most_of
 
 POOL_MS = 300
 """A granted request that is not needed within this time is given back."""
@@ -268,7 +267,7 @@ class BudgetWindow:
 
     def allowed(self, priority: Priority) -> int:
         """Return how many requests may count when one of this priority is granted, itself included."""
-        return max(1, math.floor(self.limit * SHARES[priority]))
+        return most_of(self.limit, priority)
 
     def wait_ms(self, priority: Priority, now_ms: int) -> int:
         """Return in how many milliseconds there may be room again, if nothing else happens; 0: there is."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from breakwater_bybit.budget import SHARES, USE_MS, Priority
+from breakwater_bybit.budget import USE_MS, Priority, most_of
 from breakwater_bybit.budget_window import (
     FLIGHT_MS,
     HOLD_MS,
@@ -214,7 +214,7 @@ def test_each_priority_leaves_what_is_reserved_for_those_before_it(asked: list[t
     for priority, count in asked:
         used = view.used(0)
         granted = grant(view, store, priority, count, 0)
-        assert granted == 0 or used + granted <= 50 * SHARES[priority]
+        assert granted == 0 or used + granted <= most_of(50, priority)
     grant(view, store, Priority.EXIT, 50, 0)
     assert view.used(0) == 50
 

@@ -6,6 +6,7 @@ Unknown keys are refused, so that a misspelt one cannot pass for a default.
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from datetime import time
 from decimal import Decimal
 from enum import StrEnum
@@ -203,12 +204,21 @@ class BreakwaterConfig(Section):
     @property
     def version(self) -> str:
         """Hash of the whole configuration: 12 hexadecimal digits, written in each intent and order."""
+        return version_of_values(self.as_hashed_values())
+
+    def as_hashed_values(self) -> dict[str, Any]:
+        """Return the nested plain values that the version is the hash of: keys that came later only if they are set."""
         values = self.as_values()
         for section, key in _LATER_KEYS:
             if getattr(getattr(self, section), key) == type(getattr(self, section)).model_fields[key].default:
                 del values[section][key]
-        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return values
+
+
+def version_of_values(values: Mapping[str, Any]) -> str:
+    """Return the hash of a configuration's nested plain values: 12 hexadecimal digits, whatever the order of keys."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _explain(fault: Any) -> str:

@@ -14,16 +14,25 @@ from breakwater_core.portfolio import Decision
 
 @dataclass(frozen=True)
 class IntentFactory:
-    """Makes the intents of a decision: one per account, the same whoever makes them."""
+    """Makes the intents of a decision: one per account, the same whoever makes them.
+
+    Attributes:
+        run_id: Id of the run.
+        config: The configuration that the decision was made under.
+        portfolio_size: Number of symbols that share the equity.
+        name: Version under which the configuration is kept; none: its hash. They differ if the configuration was kept
+            by a program that knew fewer keys.
+    """
 
     run_id: str
     config: BreakwaterConfig
     portfolio_size: int
+    name: str | None = None
 
     @cached_property
     def version(self) -> str:
         """The configuration's version, worked out once: it is a hash over all of it."""
-        return self.config.version
+        return self.config.version if self.name is None else self.name
 
     def intents(self, decision: Decision, epoch: int = 0) -> tuple[Intent, ...]:
         """Return the decision's intents, in the order of the configured accounts.
@@ -112,6 +121,9 @@ class _IntentFills:
         return decimals.MONEY.divide(value, quantity)
 
 
+DAYS_EXPECTED = 32
+"""Days of which it is kept whose outcomes they need; a position that outlives its exit is closed long before."""
+
 DecisionKey = tuple[str, date, Leg, int]
 """Symbol, day, leg and attempt: what a decision is known by, whichever account or process acts on it."""
 
@@ -132,7 +144,14 @@ class OutcomeBook:
     def __init__(self, accounts: Sequence[str]) -> None:
         """Expect an outcome of each of these accounts; the first one's fill price counts for the stop."""
         self._accounts = tuple(accounts)
+        self._accounts_of: dict[date, tuple[str, ...]] = {}
         self._fills: dict[DecisionKey, dict[str, _IntentFills]] = {}
+
+    def expect(self, day: date, accounts: Sequence[str]) -> None:
+        """Expect an outcome of other accounts for the decisions of one day; the newest days told are kept."""
+        self._accounts_of[day] = tuple(accounts)
+        for past in sorted(self._accounts_of)[:-DAYS_EXPECTED]:
+            del self._accounts_of[past]
 
     def add(self, event: OrderEvent) -> Outcome | None:
         """Take an event; return the decision's outcome if it is closed in every account now."""
@@ -143,7 +162,7 @@ class OutcomeBook:
     def outcome(self, key: DecisionKey) -> Outcome | None:
         """Return what the decision left behind, or None while an account's intent is open."""
         by_account = self._fills.get(key, {})
-        fills = [by_account.get(account) for account in self._accounts]
+        fills = [by_account.get(account) for account in self._accounts_of.get(key[1], self._accounts)]
         closed = [known for known in fills if known is not None and known.closed]
         if len(closed) < len(fills):
             return None

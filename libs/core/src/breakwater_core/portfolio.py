@@ -9,6 +9,9 @@ cut into batches or how often the clock was advanced. Times are milliseconds UTC
     strategy.advance(now_ms)
     while decisions := strategy.next_decisions():
         ...  # act; in lock-step also apply_outcome before asking again
+
+A strategy that runs day by day decides nothing of a day before it was told the day's configuration. Once there is
+nothing to decide, `awaited_day` names the day that it waits for, and `begin_day` tells.
 """
 
 from collections.abc import Iterable
@@ -17,7 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 from breakwater_core.config import BreakwaterConfig
-from breakwater_core.errors import InvalidInputError
+from breakwater_core.errors import InvalidInputError, InvariantError
 from breakwater_core.events import Leg, Side
 from breakwater_core.holding import Outcome
 from breakwater_core.market import DailyBar, TradeBatch
@@ -32,18 +35,21 @@ class PortfolioStrategy:
     """The strategy on a set of symbols; it knows no accounts.
 
     Args:
-        config: Settings of the run.
+        config: Settings of the run; day by day, those of the first day as far as they are known.
         symbols: Venue symbols; their number is the portfolio's size.
+        day_by_day: Whether the configuration of each day is told by `begin_day`; else it never changes.
 
     Raises:
         InvalidInputError: If no symbol is given, or one twice.
     """
 
-    def __init__(self, config: BreakwaterConfig, symbols: Iterable[str]) -> None:
+    def __init__(self, config: BreakwaterConfig, symbols: Iterable[str], *, day_by_day: bool = False) -> None:
         names = tuple(symbols)
         if not names or len(set(names)) != len(names):
             raise InvalidInputError(f"the portfolio needs one symbol or more, each named once; was given {names}")
         self._config = config
+        self._day_by_day = day_by_day
+        self._awaited_day: date | None = None
         self._session = config.session.session()
         self._symbols = {name: SymbolStrategy(name, config, self._session) for name in sorted(names)}
         self._ordered = tuple(self._symbols.values())
@@ -55,8 +61,18 @@ class PortfolioStrategy:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        """Symbols of the portfolio, sorted."""
+        """Symbols of the portfolio, sorted, and those taken out of it whose position may be open."""
         return tuple(self._symbols)
+
+    @property
+    def awaited_day(self) -> date | None:
+        """Day whose configuration must be told before anything more is decided; None: none."""
+        return self._awaited_day
+
+    @property
+    def position_days(self) -> tuple[date, ...]:
+        """Days whose positions may be open, oldest first: what closes them is decided under those days' rules."""
+        return tuple(sorted({day for symbol in self._ordered if (day := symbol.position_day) is not None}))
 
     @property
     def day(self) -> date | None:
@@ -66,7 +82,7 @@ class PortfolioStrategy:
     @property
     def min_bars_needed(self) -> int:
         """Number of complete closed days that must be known right before a day for it to be entered."""
-        return self._ordered[0].min_bars_needed
+        return next(symbol for symbol in self._ordered if not symbol.retired).min_bars_needed
 
     @property
     def buffered_from_ms(self) -> int | None:
@@ -106,16 +122,56 @@ class PortfolioStrategy:
         if self._now_ms is not None and now_ms <= self._now_ms:
             return
         self._now_ms = now_ms
-        if self._day is None:
+        if self._day is None and self._awaited_day is None:
             oldest_ms = self.buffered_from_ms
             first_ms = now_ms if oldest_ms is None else min(now_ms, oldest_ms)
-            self._begin_day(self._session.day_of(first_ms))
+            self._turn_to(self._session.day_of(first_ms))
+
+    def begin_day(self, day: date, config: BreakwaterConfig) -> None:
+        """Tell the configuration of the awaited day; the day begins.
+
+        Bars and positions carry over. A symbol that is not in the portfolio any more stays, without being entered,
+        until its position is known to be gone.
+
+        Raises:
+            InvariantError: If this day is not awaited.
+            InvalidInputError: If the configuration names no symbol.
+        """
+        if self._awaited_day is None or day != self._awaited_day:
+            raise InvariantError(f"{day} was begun while {self._awaited_day} is awaited")
+        if not config.portfolio.symbols:
+            raise InvalidInputError(f"the configuration of {day} names no symbol; set portfolio.symbols")
+        self._awaited_day = None
+        self._change_rules(config)
+        self._begin_day(day)
+
+    def _change_rules(self, config: BreakwaterConfig) -> None:
+        is_other = config.version != self._config.version
+        self._config = config
+        self._session = config.session.session()
+        symbols = {}
+        for name in sorted({*config.portfolio.symbols, *self._symbols}):
+            symbol = self._symbols.get(name)
+            if symbol is None:
+                symbol = SymbolStrategy(name, config, self._session)
+            elif is_other:
+                symbol.change_rules(config, self._session)
+            symbol.retired = name not in config.portfolio.symbols
+            if symbol.position_possible or not symbol.retired:
+                symbols[name] = symbol
+        self._keep(symbols)
+
+    def _keep(self, symbols: dict[str, SymbolStrategy]) -> None:
+        self._symbols = symbols
+        self._ordered = tuple(symbols.values())
+        self._undecided = {name: symbol for name, symbol in self._undecided.items() if name in symbols}
+        self._timer_ms = None
 
     def next_decisions(self) -> tuple[Decision, ...]:
         """Return the earliest decisions: one entry or stop, or all exits of one time by symbol; empty when done."""
         if self._now_ms is None:
             return ()
-        while True:
+        while self._awaited_day is None:
             timer_ms = self._next_timer_ms()
             earliest = self._earliest(min(self._now_ms, timer_ms))
             if earliest is not None:
@@ -125,6 +181,7 @@ class PortfolioStrategy:
                 return ()
             if decisions := self._decide_exits(timer_ms):
                 return decisions
+        return ()
 
     def apply_outcome(
         self,
@@ -175,7 +232,12 @@ class PortfolioStrategy:
 
         Take it when `next_decisions` has returned nothing. After `restore`, trades from `buffered_from_ms` on, and
         whatever else came after the snapshot, must be fed again.
+
+        Raises:
+            InvariantError: If a day is awaited: there is no saying yet under which configuration it goes on.
         """
+        if self._awaited_day is not None:
+            raise InvariantError(f"no snapshot can be taken while {self._awaited_day} is awaited")
         return {
             "format": SNAPSHOT_FORMAT,
             "version": self._config.version,
@@ -187,6 +249,8 @@ class PortfolioStrategy:
     def restore(self, values: dict[str, Any]) -> None:
         """Take back a snapshot. Under another configuration bars and positions carry over and plans are made again.
 
+        Day by day, a symbol that is not in the portfolio stays if its position may be open; else that is an error.
+
         Raises:
             InvalidInputError: If the snapshot has another format, or may hold a position in a symbol that is not in the
                 portfolio.
@@ -196,14 +260,9 @@ class PortfolioStrategy:
                 f"the strategy's snapshot has format {values.get('format')!r}, this program reads {SNAPSHOT_FORMAT}; "
                 "remove the checkpoint and start from the recorded stream, or use the program that wrote it"
             )
-        for name, state in values["symbols"].items():
-            holding = state["holding"]
-            if name not in self._symbols and holding is not None and holding["phase"] != "ended":
-                raise InvalidInputError(
-                    f"the snapshot may hold a position in {name}, which is not in the portfolio; put it back into "
-                    "portfolio.symbols, or flatten it and remove the checkpoint"
-                )
+        self._restore_retired(values["symbols"])
         self._undecided.clear()
+        self._awaited_day = None
         self._timer_ms = None
         self._now_ms = values["now_ms"]
         day = None if values["day"] is None else date.fromisoformat(values["day"])
@@ -216,6 +275,22 @@ class PortfolioStrategy:
                 symbol.restore(values["symbols"][symbol.symbol], day, same_config=same_config)
             elif day is not None:
                 symbol.begin_day(day)
+
+    def _restore_retired(self, states: dict[str, Any]) -> None:
+        """Make room for symbols outside the portfolio whose position may be open."""
+        symbols = {symbol.symbol: symbol for symbol in self._ordered if not symbol.retired}
+        for name, state in states.items():
+            holding = state["holding"]
+            if name in symbols or holding is None or holding["phase"] == "ended":
+                continue
+            if not self._day_by_day:
+                raise InvalidInputError(
+                    f"the snapshot may hold a position in {name}, which is not in the portfolio; put it back into "
+                    "portfolio.symbols, or flatten it and remove the checkpoint"
+                )
+            symbols[name] = SymbolStrategy(name, self._config, self._session)
+            symbols[name].retired = True
+        self._keep(dict(sorted(symbols.items())))
 
     def _symbol(self, name: str) -> SymbolStrategy:
         try:
@@ -267,5 +342,12 @@ class PortfolioStrategy:
             finished = symbol.finish_day(timer_ms) if ends_day else None
             decisions.extend(decision for decision in (retried, finished) if decision is not None)
         if ends_day and self._day is not None:
-            self._begin_day(self._day + timedelta(days=1))
+            self._turn_to(self._day + timedelta(days=1))
         return tuple(decisions)
+
+    def _turn_to(self, day: date) -> None:
+        """Begin the day, or wait until its configuration is told."""
+        if self._day_by_day:
+            self._awaited_day = day
+        else:
+            self._begin_day(day)

@@ -55,7 +55,7 @@ class SymbolStatus:
 
     Attributes:
         blocked_reason: Why it cannot be entered now: `waiting_for_open`, `warming_up`, `missing_day:<day>`,
-            `incomplete_day:<day>`, `outside_targets`, `entered`, `position_open`; None: it can.
+            `incomplete_day:<day>`, `outside_targets`, `entered`, `position_open`, `not_in_portfolio`; None: it can.
         distance: Share of the price to the nearest target of an allowed side, 0 at or beyond it; None if not enterable.
         position: Phase of the position, None if there is none.
     """
@@ -138,6 +138,8 @@ class SymbolStrategy:
 
     def __init__(self, symbol: str, config: BreakwaterConfig, session: Session) -> None:
         self.symbol = symbol
+        self.retired = False
+        """Whether the symbol is not in the portfolio any more, and is only watched until its position is gone."""
         self._settings = config.strategy
         self._session = session
         self._bars = BarHistory(config.strategy, config.session.incomplete_days)
@@ -164,6 +166,11 @@ class SymbolStrategy:
         return self._holding is not None and self._holding.may_be_open
 
     @property
+    def position_day(self) -> date | None:
+        """Day of the position that is open or could be; None without one."""
+        return self._holding.day if self._holding is not None and self._holding.may_be_open else None
+
+    @property
     def buffered_from_ms(self) -> int | None:
         """Time of the oldest trade not decided upon; a restart must feed trades from here on again."""
         return self._queue.oldest_ms()
@@ -172,6 +179,18 @@ class SymbolStrategy:
     def retry_at_ms(self) -> int | None:
         """When an exit that left a position must be decided again."""
         return None if self._holding is None else self._holding.retry_at_ms
+
+    def change_rules(self, config: BreakwaterConfig, session: Session) -> None:
+        """Go on under another configuration, between two days: `begin_day` comes next.
+
+        Bars and the position carry over; plans are made again of the bars that are known, so what later bars have said
+        about a day that has not begun counts from its start.
+        """
+        bars = BarHistory(config.strategy, config.session.incomplete_days)
+        bars.restore(self.symbol, self._bars.to_values())
+        self._settings, self._session, self._bars = config.strategy, session, bars
+        self._marks = deque(mark for mark in self._marks if mark.day is None)
+        self._plans = {day: plan for day in bars.opened_days if (plan := bars.plan(day)) is not None}
 
     def feed_trades(self, batch: TradeBatch) -> None:
         """Buffer trades, oldest first; those older than the newest one known are repeats and dropped.
@@ -351,6 +370,8 @@ class SymbolStrategy:
             return "entered"
         if holding is not None and holding.outlived_its_exit:
             return "position_open"
+        if self.retired:
+            return "not_in_portfolio"
         if plan is None:
             return "waiting_for_open"
         is_outside = self._sight is Sight.OUTSIDE and not self._marks
@@ -451,6 +472,8 @@ class SymbolStrategy:
             if holding.phase is Phase.ENTERING:
                 return Watch.HOLD
             return Watch.STOP if holding.phase is Phase.OPEN else Watch.NOTHING
+        if self.retired:
+            return Watch.NOTHING
         if plan is None:
             return Watch.HOLD
         if plan.obstacle is not None or (holding is not None and holding.outlived_its_exit):

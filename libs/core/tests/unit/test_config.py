@@ -62,6 +62,14 @@ def test_version_names_the_whole_configuration() -> None:
     assert len(usual.version) == 12
 
 
+def test_a_key_that_was_added_later_changes_the_version_only_where_it_is_set() -> None:
+    before = "9dbcf1cfe897"  # of the defaults, as configurations, intents and orders of earlier releases state it
+    assert BreakwaterConfig().version == before
+    assert BreakwaterConfig.parse({"costs": {"slippage_range_share": "0.00"}}).version == before
+    assert BreakwaterConfig.parse({"costs": {"slippage_range_share": "0.1"}}).version != before
+    assert BreakwaterConfig().as_values()["costs"]["slippage_range_share"] == "0"
+
+
 def test_values_read_back_as_the_same_configuration() -> None:
     config = BreakwaterConfig.parse(
         {

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from breakwater_core.events import Side
+from breakwater_core.market import TradeBatch
+from breakwater_core.price_history import PriceHistory
 from breakwater_core.venue_rules import (
     FUNDING_INTERVAL_MS,
     Exposure,
@@ -17,6 +19,7 @@ from breakwater_core.venue_rules import (
     order_margin,
     position_initial_margin,
     price_limits,
+    range_slippage,
     taker_fills,
     taker_price,
 )
@@ -104,3 +107,64 @@ def test_positions_carry_each_other() -> None:
 
 def test_a_short_margin_without_any_trade_is_found_at_the_stretch_s_end() -> None:
     assert first_breach(Decimal(-1), [exposure(1.0, 100.0, [])], rate=Decimal(0), through_ms=9_000) == 9_000
+
+
+@given(
+    side=st.sampled_from(Side),
+    leverage=st.floats(1.2, 50),
+    rate=st.sampled_from([0.004, 0.005, 0.02]),
+    size=st.floats(1, 9),
+)
+def test_an_account_of_one_position_is_closed_where_bybit_s_formula_says(
+    side: Side, leverage: float, rate: float, size: float
+) -> None:
+    """Bybit's for the lowest tier: entry * (1 - sign / leverage + sign * rate), the margin at the entry's value.
+
+    Ours takes the margin at the value of the moment, as its unified account does: (entry - sign * wallet / size) / (1 -
+    sign * rate). With a wallet of the initial margin the two lie apart by rate / leverage and the rate's square.
+    """
+    sign, entry = side.sign, 1000.0
+    wallet = size * entry / leverage
+    exact = entry * (1 - sign / leverage) / (1 - sign * rate)
+    stated = entry * (1 - sign / leverage + sign * rate)
+    assert abs(exact - stated) <= entry * (rate / leverage + 2 * rate * rate)
+    for price, breach_ms in ((exact * (1 + sign * 1e-6), None), (exact * (1 - sign * 1e-6), 1000)):
+        positions = [exposure(sign * size, entry, [price])]
+        found = first_breach(Decimal(repr(wallet)), positions, rate=Decimal(repr(rate)), through_ms=9_000)
+        assert found == breach_ms
+
+
+TRADES = st.lists(st.tuples(st.integers(0, 200_000), st.integers(1, 50)), max_size=40).map(sorted)
+
+
+def history_of(trades: list[tuple[int, int]]) -> PriceHistory:
+    history = PriceHistory("AAAUSDT", retention_ms=10**9)
+    for time_ms, price in trades:
+        times = np.array([time_ms], dtype=np.int64)
+        history.append(TradeBatch("AAAUSDT", times, np.array([price / 10]), np.ones(1), np.ones(1, dtype=np.int8)))
+    return history
+
+
+@given(trades=TRADES, at_ms=st.integers(0, 220_000), share=st.sampled_from(["0", "0.25", "2"]))
+def test_slippage_by_range_is_the_share_of_what_prices_the_last_minute_had(
+    trades: list[tuple[int, int]], at_ms: int, share: str
+) -> None:
+    before = [price for time_ms, price in trades if time_ms <= at_ms - 60_000][-1:]
+    seen = before + [price for time_ms, price in trades if at_ms - 60_000 < time_ms <= at_ms]
+    expected = Decimal(max(seen) - min(seen)) / 10 * Decimal(share) if seen else Decimal(0)
+    assert range_slippage(history_of(trades), at_ms, Decimal(share)) == expected
+
+
+@given(trades=TRADES, later=TRADES, at_ms=st.integers(0, 200_000))
+def test_slippage_by_range_does_not_look_ahead(
+    trades: list[tuple[int, int]], later: list[tuple[int, int]], at_ms: int
+) -> None:
+    known = [trade for trade in trades if trade[0] <= at_ms]
+    future = known + [(at_ms + 1 + time_ms, price) for time_ms, price in later]
+    share = Decimal("0.5")
+    assert range_slippage(history_of(future), at_ms, share) == range_slippage(history_of(known), at_ms, share)
+
+
+@pytest.mark.parametrize(("side", "price"), [(Side.BUY, "100.4"), (Side.SELL, "99.6")])
+def test_a_distance_is_added_to_the_share_of_the_price(side: Side, price: str) -> None:
+    assert fills(side, "7", slippage_distance=Decimal("0.25")) == [(Decimal(price), Decimal(7))]

@@ -32,6 +32,7 @@ DATE_TIME = pa.timestamp("us")
 ZONED_DATE_TIME = pa.timestamp("us", "UTC")
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _DAMAGE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
 _COMPLETE_AGAIN = "download or copy it again"
 
@@ -66,14 +67,29 @@ class CsvTable:
     header_rows: int
 
     def array(self, name: str) -> NDArray[Any]:
-        """Return a column of integers, floats or times as Shape (n_rows,); times as int64 milliseconds, floored."""
+        """Return a column of integers, floats or times as Shape (n_rows,); times as int64 milliseconds, floored.
+
+        Raises:
+            InvalidInputError: If a time in seconds has more than ten digits before the point, as milliseconds have.
+        """
         column = self.columns[name].combine_chunks()
         if pa.types.is_decimal(column.type):
-            return _billionths(column) // 1_000_000
+            billionths, fits = _billionths(column)
+            if not fits.all():
+                index = int(np.argmin(fits))
+                what = f"{name} is {column[index].as_py():f}, which is not {_DESCRIPTIONS[SECONDS]}"
+                raise self.fault(index, what, "give times in seconds since 1970")
+            return billionths // 1_000_000
         if pa.types.is_timestamp(column.type):
             column = column.cast(pa.int64()).to_numpy() // 1000
         values: NDArray[Any] = np.asarray(column)
         return values
+
+    def row_numbers(self) -> NDArray[np.int64]:
+        """Return the line of the file that each row of data stands in, Shape (n_rows,): blank lines count too."""
+        with _damage_explained(self.path), _open_text(self.path) as stream:
+            filled = [number for number, line in enumerate(stream, start=1) if line.strip("\r\n")]
+        return np.array(filled[self.header_rows :], dtype=np.int64)
 
     def fault(self, index: int, what: str, remedy: str) -> InvalidInputError:
         """Return the error for the row of data at `index`, counted from 0."""
@@ -137,10 +153,14 @@ def read_columns(header: CsvHeader, types: Mapping[str, pa.DataType], *, names: 
     return csv_table
 
 
-def _billionths(column: pa.Array) -> NDArray[np.int64]:
-    """Return decimals of scale 9 as whole billionths: the low half of each 128-bit integer, which 19 digits fit."""
-    words = np.frombuffer(column.buffers()[1], dtype="<i8")
-    return words[2 * column.offset : 2 * (column.offset + len(column)) : 2]
+def _billionths(column: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return decimals of scale 9 as whole billionths, and which of them fit 64 bits.
+
+    Arrow reads more digits than the type allows: the high half of each 128-bit integer must repeat the low one's sign.
+    """
+    words = np.frombuffer(column.buffers()[1], dtype="<i8").reshape(-1, 2)[column.offset : column.offset + len(column)]
+    low, high = words[:, 0], words[:, 1]
+    return low, high == low >> 63
 
 
 def _codec(path: Path) -> str | None:
@@ -202,8 +222,19 @@ def _seconds(text: str) -> None:
         raise ValueError(text)
 
 
+def _whole(text: str) -> None:
+    if not _WHOLE.fullmatch(text.strip()) or not -(2**63) <= int(text) < 2**63:
+        raise ValueError(text)
+
+
+def _number(text: str) -> None:
+    if not _NUMBER.fullmatch(text.strip()) and not math.isinf(float(text)):
+        raise ValueError(text)
+
+
 def _date_time(text: str) -> None:
-    datetime.fromisoformat(text)
+    if datetime.fromisoformat(text).tzinfo is not None:
+        raise ValueError(text)
 
 
 def _zoned_date_time(text: str) -> None:
@@ -212,8 +243,8 @@ def _zoned_date_time(text: str) -> None:
 
 
 _PARSERS: Mapping[pa.DataType, Callable[[str], object]] = {
-    INTEGER: int,
-    FLOAT: float,
+    INTEGER: _whole,
+    FLOAT: _number,
     TEXT: str,
     SECONDS: _seconds,
     DATE_TIME: _date_time,
@@ -224,8 +255,8 @@ _DESCRIPTIONS: Mapping[pa.DataType, str] = {
     FLOAT: "a number",
     TEXT: "text",
     SECONDS: "a time in seconds with at most 9 decimals",
-    DATE_TIME: "a date and time such as 2024-01-31 23:59:00",
-    ZONED_DATE_TIME: "a date and time with a zone such as 2024-01-31 23:59:00+00:00",
+    DATE_TIME: "a date and time without a zone such as 2024-01-31 23:59:00, as in the first row",
+    ZONED_DATE_TIME: "a date and time with a zone such as 2024-01-31 23:59:00+00:00, as in the first row",
 }
 
 
@@ -234,4 +265,4 @@ def _parses(text: str, kind: pa.DataType) -> bool:
         _PARSERS[kind](text)
     except (ValueError, ArithmeticError):
         return False
-    return text.strip() != "" and not (kind == FLOAT and math.isnan(float(text)))
+    return text.strip() != ""

@@ -10,7 +10,7 @@ high, close if it closed at or above its open, else open, high, low, close. A ba
 counts as covered.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from breakwater_core.errors import InvalidInputError
+from breakwater_core.identities import check_name
 from breakwater_core.market import TradeBatch
 from breakwater_recordings.coverage import merge_intervals
 from breakwater_recordings.csv_tables import (
@@ -57,6 +59,9 @@ _BINANCE_COLUMNS = (
 _EARLIEST_MS = 1_200_000_000_000
 _LATEST_MS = 10_000_000_000_000
 _MEND_ROW = "correct or remove the row"
+
+type FaultMaker = Callable[[int, str, str], InvalidInputError]
+"""Makes the error for a bar: its index, what is wrong with it, the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,20 +149,27 @@ def read_klines(
         symbol = symbol_of(header.path, given_symbol)
         if wanted is not None and symbol not in wanted:
             return [], {symbol}
-        return [_part(header.path, _read_bars(header, symbol), reread=header)], {symbol}
+        bars = _read_bars(header, symbol)
+        return [part_of_bars(header.path, bars, reread=lambda: _read_bars(header, symbol))], {symbol}
     table = read_columns(header, _types(header) | {"symbol": TEXT})
-    _check_given_symbol(table, given_symbol)
+    _check_symbols(table, given_symbol)
     held = set(pc.unique(table.columns["symbol"]).to_pylist())
     parts = []
     for symbol in sorted(held if wanted is None else held.intersection(wanted)):
         matches = pc.equal(table.columns["symbol"], symbol).combine_chunks()
         rows = np.flatnonzero(matches.to_numpy(zero_copy_only=False))
-        parts.append(_part(header.path, _to_bars(table, header, symbol, rows), reread=None))
+        parts.append(part_of_bars(header.path, _to_bars(table, header, symbol, rows), reread=None))
     return parts, held
 
 
-def _part(path: Path, bars: Bars, *, reread: CsvHeader | None) -> RecordedPart:
-    symbol = bars.symbol
+def part_of_bars(path: Path, bars: Bars, *, reread: Callable[[], Bars] | None) -> RecordedPart:
+    """Return the part that checked bars of a file are.
+
+    Args:
+        path: The file.
+        bars: Its bars of one symbol.
+        reread: Reads them again when they are due; None keeps them in memory.
+    """
     kept = bars if reread is None else None
     starts_ms = bars.open_times_ms
     breaks = np.flatnonzero(np.diff(starts_ms) != bars.step_ms)
@@ -165,7 +177,7 @@ def _part(path: Path, bars: Bars, *, reread: CsvHeader | None) -> RecordedPart:
     last_bars = starts_ms[np.r_[breaks, len(bars) - 1]].tolist()
 
     def read(from_ms: int) -> Iterator[TradeBatch]:
-        source = kept if reread is None else _read_bars(reread, symbol)
+        source = kept if reread is None else reread()
         assert source is not None
         first = max(0, int(np.searchsorted(source.open_times_ms, from_ms, side="right")) - 1)
         for start in range(first, len(source), BARS_PER_CHUNK):
@@ -175,7 +187,7 @@ def _part(path: Path, bars: Bars, *, reread: CsvHeader | None) -> RecordedPart:
 
     return RecordedPart(
         path=path,
-        symbol=symbol,
+        symbol=bars.symbol,
         start_ms=int(starts_ms[0]),
         last_ms=int(starts_ms[-1]) + bars.step_ms - 1,
         trades=TRADES_PER_BAR * int(np.count_nonzero(bars.volumes)),
@@ -185,7 +197,28 @@ def _part(path: Path, bars: Bars, *, reread: CsvHeader | None) -> RecordedPart:
         may_share_last_ms=False,
         observed=False,
         read=read,
+        step_ms=bars.step_ms,
     )
+
+
+def kline_times(header: CsvHeader, given_symbol: str | None) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the bars' times per symbol, in the file's order and unchecked, and the rows that they stand in.
+
+    Args:
+        header: The file's header.
+        given_symbol: Symbol that the user gave for the file, if any.
+
+    Raises:
+        InvalidInputError: If the times cannot be read, or the symbol cannot be told.
+    """
+    name = _time_column(header) or "open_time"
+    types = {name: _types(header)[name]} | ({"symbol": TEXT} if "symbol" in header.names else {})
+    table = read_columns(header, types, names=_BINANCE_COLUMNS)
+    times_ms, rows = table.array(name), table.row_numbers()
+    if "symbol" not in types:
+        return {symbol_of(header.path, given_symbol): (times_ms, rows)}
+    symbols = np.asarray(table.columns["symbol"].to_pylist())
+    return {str(symbol): (times_ms[symbols == symbol], rows[symbols == symbol]) for symbol in np.unique(symbols)}
 
 
 def _time_column(header: CsvHeader) -> str | None:
@@ -217,21 +250,32 @@ def _read_bars(header: CsvHeader, symbol: str) -> Bars:
 def _to_bars(table: CsvTable, header: CsvHeader, symbol: str, rows: NDArray[np.int64] | None) -> Bars:
     """Return the checked bars of one symbol; `rows` are the symbol's rows of the table, None for all."""
     indices = np.arange(table.columns.num_rows) if rows is None else rows
+
+    def fault(index: int, what: str, remedy: str) -> InvalidInputError:
+        return table.fault(int(indices[index]), what, remedy)
+
     times_ms = table.array(_time_column(header) or "open_time")[indices]
-    _check_times(table, indices, times_ms)
-    step_ms = _step(table, indices, times_ms)
+    check_times(times_ms, fault)
+    has_ends = "close_time" in table.columns.column_names
+    step_ms = _stated_step(times_ms, table.array("close_time")[indices], fault) if has_ends else _step(times_ms, fault)
+    check_even(times_ms, step_ms, fault)
     opens, highs, lows, closes, volumes = (table.array(name)[indices] for name in REQUIRED_COLUMNS)
     bars = Bars(symbol, step_ms, times_ms, opens, highs, lows, closes, volumes)
-    _check_values(table, indices, bars)
+    check_values(bars, fault)
     return bars
 
 
-def _check_given_symbol(table: CsvTable, given: str | None) -> None:
+def _check_symbols(table: CsvTable, given: str | None) -> None:
+    """Check the column `symbol`: names of symbols, and only that of the file if it is given or named by one."""
     symbols = table.columns["symbol"]
-    expected = given
-    if expected is None:
-        named = symbol_in_name(table.path)
-        expected = named if named is not None and len(pc.unique(symbols)) == 1 else None
+    for name in pc.unique(symbols).to_pylist():
+        try:
+            check_name("symbol", name)
+        except InvalidInputError as error:
+            raise table.fault(
+                pc.index(symbols, name).as_py(), f"symbol is {name!r}, which is no name", _MEND_ROW
+            ) from error
+    expected = given or symbol_in_name(table.path)
     if expected is None:
         return
     matches = pc.equal(symbols, expected).combine_chunks()
@@ -244,43 +288,66 @@ def _check_given_symbol(table: CsvTable, given: str | None) -> None:
         )
 
 
-def _check_times(table: CsvTable, indices: NDArray[np.int64], times_ms: NDArray[np.int64]) -> None:
+def check_times(times_ms: NDArray[np.int64], fault: FaultMaker) -> None:
+    """Check that the bars' times are milliseconds since 1970 and rise.
+
+    Raises:
+        InvalidInputError: For the first one that does not.
+    """
     plausible = (times_ms >= _EARLIEST_MS) & (times_ms < _LATEST_MS)
     if not plausible.all():
         index = int(np.argmin(plausible))
         what = f"time {times_ms[index]} is not milliseconds since 1970 (2008 or later)"
-        raise table.fault(
-            int(indices[index]), what, "give times in milliseconds or as text such as 2024-01-31 23:59:00"
-        )
+        raise fault(index, what, "give times in milliseconds or as text such as 2024-01-31 23:59:00")
     steps = np.diff(times_ms)
     if (steps <= 0).any():
         index = int(np.argmax(steps <= 0)) + 1
         if steps[index - 1] == 0:
-            raise table.fault(int(indices[index]), "the bar's time stands twice", "remove the repeated row")
-        raise table.fault(
-            int(indices[index]), "the bar's time is before that of the row above", "sort the rows by time"
-        )
+            raise fault(index, "the bar's time stands twice", "remove the repeated row")
+        raise fault(index, "the bar's time is before that of the row above", "sort the rows by time")
 
 
-def _step(table: CsvTable, indices: NDArray[np.int64], times_ms: NDArray[np.int64]) -> int:
-    """Return the span of a bar: the smallest difference between bars, or what `close_time` says of a single bar."""
-    if times_ms.size == 1:
-        if "close_time" not in table.columns.column_names:
-            raise table.fault(int(indices[0]), "a single bar does not show its span", "give a file with more bars")
-        return int(table.array("close_time")[indices[0]]) + 1 - int(times_ms[0])
+def check_even(times_ms: NDArray[np.int64], step_ms: int, fault: FaultMaker) -> None:
+    """Check that bars begin whole steps apart.
+
+    Raises:
+        InvalidInputError: For the first one that does not.
+    """
     steps = np.diff(times_ms)
-    step_ms = int(steps.min())
     uneven = steps % step_ms != 0
     if uneven.any():
         index = int(np.argmax(uneven)) + 1
         what = (
             f"the bar opens {steps[index - 1]} ms after the one above, no multiple of the file's step of {step_ms} ms"
         )
-        raise table.fault(int(indices[index]), what, "give bars of one span per file")
-    return step_ms
+        raise fault(index, what, "give bars of one span per file")
 
 
-def _check_values(table: CsvTable, indices: NDArray[np.int64], bars: Bars) -> None:
+def _step(times_ms: NDArray[np.int64], fault: FaultMaker) -> int:
+    """Return the span of a bar: the smallest difference between bars."""
+    if times_ms.size == 1:
+        raise fault(0, "a single bar does not show its span", "give a file with more bars")
+    return int(np.diff(times_ms).min())
+
+
+def _stated_step(times_ms: NDArray[np.int64], ends_ms: NDArray[np.int64], fault: FaultMaker) -> int:
+    """Return the span of a bar as `close_time`, its last millisecond, states it."""
+    spans_ms = ends_ms + 1 - times_ms
+    bad = (spans_ms <= 0) | (spans_ms != spans_ms[0])
+    if bad.any():
+        index = int(np.argmax(bad))
+        what = f"the bar ends {spans_ms[index]} ms after it opens, the first one {spans_ms[0]} ms"
+        raise fault(index, what, "give bars of one span per file")
+    return int(spans_ms[0])
+
+
+def check_values(bars: Bars, fault: FaultMaker) -> None:
+    """Check the bars' prices and volumes.
+
+    Raises:
+        InvalidInputError: For the first bar with a price that is not finite and above 0, a negative volume, or a low
+            that is not the lowest or a high that is not the highest of its prices.
+    """
     tests: list[tuple[NDArray[np.bool_], str]] = []
     for name, values in (("open", bars.opens), ("high", bars.highs), ("low", bars.lows), ("close", bars.closes)):
         tests.append((np.isfinite(values) & (values > 0), f"{name} must be finite and above 0"))
@@ -290,4 +357,4 @@ def _check_values(table: CsvTable, indices: NDArray[np.int64], bars: Bars) -> No
     tests.append(((bars.closes >= bars.lows) & (bars.closes <= bars.highs), "close lies outside [low, high]"))
     for good, what in tests:
         if not good.all():
-            raise table.fault(int(indices[np.argmin(good)]), what, _MEND_ROW)
+            raise fault(int(np.argmin(good)), what, _MEND_ROW)

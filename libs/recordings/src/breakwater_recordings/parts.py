@@ -32,6 +32,7 @@ class RecordedPart:
             as covered too.
         read: Returns the trades in order, in chunks that are never empty; may leave out those before its argument.
         notes: What was done to the file's contents, one line each, for the log.
+        step_ms: Span of a bar if the trades stand for candles; None if they are trades.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class RecordedPart:
     observed: bool
     read: Callable[[int], Iterator[TradeBatch]]
     notes: tuple[str, ...] = ()
+    step_ms: int | None = None
 
 
 def file_digest(path: Path) -> str:

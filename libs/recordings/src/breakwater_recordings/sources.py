@@ -1,7 +1,7 @@
 """Opening a recording: from files, folders and `SYMBOL=FILE` to one `Recording`.
 
-Read are Bybit's trade archive, candles (both as .csv or .csv.gz) and own Parquet recordings; see
-`trade_archive`, `klines` and `parquet_file` for what each of them looks like.
+Read are Bybit's trade archive, candles (both as .csv or .csv.gz), own Parquet recordings and fetched candles; see
+`trade_archive`, `klines`, `parquet_file` and `candle_file` for what each of them looks like.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.session import Session
+from breakwater_recordings.candle_file import is_candle_file, read_candle_file
 from breakwater_recordings.csv_tables import CsvHeader, read_header, row_fault
 from breakwater_recordings.file_symbols import split_source
 from breakwater_recordings.klines import is_kline_file, read_klines
@@ -50,8 +51,8 @@ def open_recording(
         raise InvalidInputError("no source was given; give a file, a folder or SYMBOL=FILE")
     parts: list[RecordedPart] = []
     held: set[str] = set()
-    for given_symbol, path in _files(sources):
-        found, symbols_of_file = _read(path, given_symbol, wanted, max_silence_ms)
+    for given_symbol, path in files_of(sources):
+        found, symbols_of_file = read_parts(path, given_symbol, wanted, max_silence_ms)
         parts += found
         held |= symbols_of_file
     absent = sorted((wanted or frozenset()) - held)
@@ -63,7 +64,12 @@ def open_recording(
     return Recording(parts, session=session, max_silence_ms=max_silence_ms)
 
 
-def _files(sources: Sequence[str]) -> Iterator[tuple[str | None, Path]]:
+def files_of(sources: Sequence[str]) -> Iterator[tuple[str | None, Path]]:
+    """Yield the sources' files, those of folders sorted, each with the symbol that was given for it.
+
+    Raises:
+        InvalidInputError: If a source does not exist, or is a folder without recordings or with a symbol.
+    """
     for source in sources:
         symbol, path = split_source(source)
         if path.is_dir():
@@ -85,12 +91,22 @@ def _files_beneath(folder: Path) -> list[Path]:
     return found
 
 
-def _read(
+def read_parts(
     path: Path, given_symbol: str | None, wanted: frozenset[str] | None, max_silence_ms: int
 ) -> tuple[list[RecordedPart], set[str]]:
-    """Return the file's wanted parts and all symbols that it holds."""
+    """Return the file's wanted parts and all symbols that it holds.
+
+    Args:
+        path: The file.
+        given_symbol: Symbol that the user gave for it, if any.
+        wanted: Symbols to read; None for all.
+        max_silence_ms: As of `open_recording`.
+
+    Raises:
+        InvalidInputError: If the file has an unknown format or bad contents.
+    """
     if path.name.endswith(SUFFIX):
-        part = read_trade_file(path)
+        part = read_candle_file(path) if is_candle_file(path) else read_trade_file(path)
         if given_symbol not in {None, part.symbol}:
             raise InvalidInputError(f"{path}: holds {part.symbol}, not {given_symbol}; give the file without SYMBOL=")
         return _chosen(part, wanted)

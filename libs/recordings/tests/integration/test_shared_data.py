@@ -1,5 +1,6 @@
 """Real recorded data, from outside the repository."""
 
+import gzip
 from datetime import date
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.session import Session
 from breakwater_recordings.daily_bars import bars_before
+from breakwater_recordings.inventory import take_inventory
 from breakwater_recordings.sources import open_recording
 
 END_MS = 2**61
@@ -97,6 +99,44 @@ def test_bybits_archive_file_is_read_to_the_millisecond(shared: Path) -> None:
     assert batch.times_ms[:4].tolist() == [1_696_982_287_492, 1_696_982_322_056, 1_696_982_333_030, 1_696_982_333_037]
     assert batch.prices[:4].tolist() == [5.239, 5.2395, 5.242, 5.2425]
     assert batch.taker_sides[:4].tolist() == [-1, 1, 1, 1]
+
+
+FOLDERS = ("klines_1d", "klines_1h", "klines_1m", "klines_1m_full", "klines_5m")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_file_of_candles_is_read_whole(folder: str, shared: Path) -> None:
+    steps_ms = {"klines_1d": 86_400_000, "klines_1h": 3_600_000, "klines_5m": 300_000}
+    for path in sorted((shared / "data" / folder).glob("*.csv.gz")):
+        source = f"BTCPERP={path}" if "BTC-PERP" in path.name else str(path)
+        inventory = take_inventory([source], session=Session())
+        rows = gzip.decompress(path.read_bytes()).count(b"\n") - 1
+
+        assert sum(holding.rows for holding in inventory.holdings) == rows
+        assert {holding.step_ms for holding in inventory.holdings} == {steps_ms.get(folder, 60_000)}
+        assert not any(holding.repeats for holding in inventory.holdings)
+        if folder != "klines_1d":
+            assert inventory.faults == ()
+
+
+def test_the_one_bad_row_of_the_daily_candles_is_named(shared: Path) -> None:
+    path = shared / "data/klines_1d/bybit_linear_1d_groupA_to_20250131.csv.gz"
+
+    with pytest.raises(InvalidInputError, match=r"row 26224: open must be finite and above 0"):
+        open_recording([str(path)], session=Session())
+
+    assert gzip.decompress(path.read_bytes()).splitlines()[26_223].startswith(b"BCHUSDT,")
+    assert open_recording([str(path)], session=Session(), symbols=["BTCUSDT", "ETHUSDT"]).symbols[0] == "BTCUSDT"
+
+
+def test_the_hour_that_an_exchange_was_away_is_listed_as_a_gap(shared: Path) -> None:
+    path = shared / "data/klines_1h/binance_spot_BTCUSDT_1h_to_20250131.csv.gz"
+
+    (holding,) = take_inventory([str(path)], session=Session()).holdings
+
+    outage_ms = 1_679_662_800_000  # 2023-03-24T13:00Z
+    assert holding.gaps == ((outage_ms, outage_ms + 3_600_000),)
+    assert holding.incomplete_days == (date(2022, 5, 25), date(2023, 3, 24))
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,10 @@ class OrderRow:
 
 @dataclass(frozen=True, slots=True)
 class FillRow:
-    """An execution; `account` is that of its order, `fee` positive when paid."""
+    """An execution; `account` is that of its order, `fee` positive when paid.
+
+    `order_link_id` is empty where nobody ordered it: funding and forced closing.
+    """
 
     account: str
     symbol: str
@@ -160,7 +163,7 @@ def _fill(row: Mapping[str, Any], account: str) -> FillRow:
         fee=_number(row, "fee"),
         exec_time_ms=_time(row, "exec_time_ms"),
         kind=_one_of(FillKind, row, "kind"),
-        order_link_id=str(row.get("order_link_id", "")),
+        order_link_id=_text(row, "order_link_id"),
     )
 
 

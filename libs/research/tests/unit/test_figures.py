@@ -3,6 +3,7 @@
 from datetime import date
 from decimal import Decimal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_reports import made_day, made_fill, made_order, made_report, made_run
@@ -23,6 +24,33 @@ def test_figures_follow_from_the_rows() -> None:
     assert account.total_return == Decimal("0.007475")
     assert account.max_drawdown == Decimal("0.05")
     assert (account.best_day.day.day, account.worst_day.day.day) == (6, 5)
+    assert account.returns.total_return == pytest.approx(float(account.total_return))
+    assert account.returns.max_drawdown == pytest.approx(float(account.max_drawdown))
+
+
+def test_slippage_is_what_fills_cost_beyond_their_targets() -> None:
+    """Targets are 100: bought at 101 costs 1 each, sold at 99.5 costs 0.5 each; funding has no target."""
+    bought, sold = made_order(1, qty="2"), made_order(2, side="sell", leg="exit", qty="2")
+    funding = made_fill(bought, "100", exec_id="f", kind="funding", fee="0.3")
+    fills = [made_fill(bought, "101"), funding, made_fill(sold, "99.5")]
+    figures = run_figures(read_rows(made_report(orders=[bought, sold], fills=fills)))
+    assert (figures.slippage, figures.fees, figures.funding) == (3, Decimal("0.1"), Decimal("0.3"))
+    [symbol] = figures.symbols
+    assert (symbol.slippage, symbol.fees, symbol.funding) == (3, Decimal("0.1"), Decimal("0.3"))
+
+
+def test_exposure_counts_the_time_in_which_anything_was_held_once() -> None:
+    """Two positions that overlap, 0 to 6 h and 3 to 12 h of one day of two: 12 of 48 hours."""
+    hour_ms, start_ms = 3_600_000, 1_688_428_800_000
+    orders = [made_order(number, symbol) for number, symbol in enumerate(("BTCUSDT", "ETHUSDT") * 2)]
+    sides, hours = ("buy", "sell", "sell", "buy"), (0, 3, 6, 12)
+    fills = [
+        made_fill(order, "100", side=side, exec_time_ms=start_ms + hour * hour_ms)
+        for order, side, hour in zip(orders, sides, hours, strict=True)
+    ]
+    days = [made_day("2023-07-04"), made_day("2023-07-05")]
+    [account] = run_figures(read_rows(made_report(orders=orders, fills=fills, days=days))).accounts
+    assert account.exposure == 0.25
 
 
 def test_symbols_tell_longs_from_shorts() -> None:

@@ -68,7 +68,17 @@ NOTIFIED_BUCKET = "notified"
 """`event.<hash>`: the message that tells of an event; `message.<id>`: how far that message got."""
 BUDGET_BUCKET = "budget"
 """`<venue>.address`, `<venue>.<account>.<endpoint>`: requests granted in a window of the exchange."""
-BUCKETS = (CHECKPOINT_BUCKET, INTENTS_BUCKET, ACCOUNT_BUCKET, CONTROL_BUCKET, NOTIFIED_BUCKET, BUDGET_BUCKET)
+CONFIG_BUCKET = "config"
+"""`version.<hash>`: a configuration; `schedule.<run>`, `day.<run>.<day>`, `seen.<run>.<instance>`: when each holds."""
+BUCKETS = (
+    CHECKPOINT_BUCKET,
+    INTENTS_BUCKET,
+    ACCOUNT_BUCKET,
+    CONTROL_BUCKET,
+    NOTIFIED_BUCKET,
+    BUDGET_BUCKET,
+    CONFIG_BUCKET,
+)
 BUCKET_MAX_AGE_S = {NOTIFIED_BUCKET: 7 * DAY_S, BUDGET_BUCKET: 3600.0}
 """Entries of these buckets are dropped after so many seconds; those of the others never are."""
 FLEETING_BUCKETS = frozenset({BUDGET_BUCKET})
@@ -144,3 +154,23 @@ def closing_key(run_id: str, account: str, order_link_id: str) -> str:
 def told_key(run_id: str, account: str, digest: str) -> str:
     """Key in the account bucket that tells that an account's finding was reported."""
     return f"told.{run_id}.{account}.{digest}"
+
+
+def config_version_key(version: str) -> str:
+    """Key in the config bucket that holds a configuration, under its hash."""
+    return f"version.{version}"
+
+
+def config_schedule_key(run_id: str) -> str:
+    """Key in the config bucket that tells which version holds from which day on."""
+    return f"schedule.{run_id}"
+
+
+def config_day_key(run_id: str, day: str) -> str:
+    """Key in the config bucket that tells what a day that has begun runs under; `>` and `*` stand for any day."""
+    return f"day.{run_id}.{day}"
+
+
+def config_seen_key(run_id: str, instance: str) -> str:
+    """Key in the config bucket under which a signal process states what it runs under."""
+    return f"seen.{run_id}.{instance}"

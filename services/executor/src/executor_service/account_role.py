@@ -212,7 +212,8 @@ async def run_account_role(
         DependencyError: If the exchange is not reachable.
     """
     config = settings.configuration()
-    fitness = fitness_of(settings, service, clients, leverage=None)
+    symbols = config.portfolio.symbols
+    fitness = fitness_of(settings, service, clients, symbols=symbols, leverage=None)
     await fitness.begin()
     keepers, feeds, reconcilers = [], [], []
     for key in keys:

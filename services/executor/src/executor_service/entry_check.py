@@ -34,6 +34,10 @@ Obstacle = Callable[[str], str | None]
 """Tells why an account may not enter; None: it may."""
 
 
+LimitsOf = Callable[[Intent], Awaitable[RiskSettings]]
+"""Tells the limits of the configuration that an intent was decided under."""
+
+
 def no_obstacle(_account: str) -> str | None:
     """Return None: every account may enter."""
     return None
@@ -68,10 +72,24 @@ class EntryCheck:
         publisher: Publisher,
         places: Places,
         obstacle: Obstacle = no_obstacle,
+        limits_of: LimitsOf | None = None,
     ) -> None:
-        """Check by these limits; `publisher` hears of a loss that stops entries, `obstacle` tells who may not enter."""
+        """Check by the limits of each intent's configuration.
+
+        Args:
+            risk: Limits where `limits_of` is not given.
+            control: Who is halted.
+            day_opens: Equity at the day's open.
+            clock: The exchange's time.
+            drain: Tells when the process must stop.
+            publisher: Hears of a loss that stops entries.
+            places: Entries on their way.
+            obstacle: Tells who may not enter.
+            limits_of: The limits of an intent.
+        """
         self._obstacle = obstacle
         self._risk = risk
+        self._limits_of = limits_of
         self._control = control
         self._day_opens = day_opens
         self._clock = clock
@@ -80,10 +98,16 @@ class EntryCheck:
         self._places = places
         self._warned: set[tuple[str, str, date]] = set()
 
-    @property
-    def counts_positions(self) -> bool:
-        """Whether entries of one account must be decided one after the other."""
-        return self._risk.max_open_positions is not None
+    async def counts_positions(self, intent: Intent) -> bool:
+        """Return whether entries of the intent's account must be decided one after the other.
+
+        Raises:
+            BusError: If the bus does not answer.
+        """
+        return (await self._limits(intent)).max_open_positions is not None
+
+    async def _limits(self, intent: Intent) -> RiskSettings:
+        return self._risk if self._limits_of is None else await self._limits_of(intent)
 
     async def closed(self, intent: Intent) -> None:
         """Take note that an entry has its outcome: the exchange knows now what it has opened.
@@ -91,13 +115,14 @@ class EntryCheck:
         Raises:
             BusError: If the bus does not answer.
         """
-        if self.counts_positions:
+        if await self.counts_positions(intent):
             await self._places.give_back(intent)
 
     async def decide(self, intent: Intent, account: TradingAccount) -> Approved | Outcome:
         """Return the orders to send, or the outcome REFUSED or EXPIRED.
 
         Raises:
+            BusError: If the bus does not tell the intent's limits.
             Draining: If the process must stop before it is decided.
         """
         try:
@@ -149,7 +174,8 @@ class EntryCheck:
     async def _decide(self, intent: Intent, account: TradingAccount) -> Approved | Refused:
         if (reason := self._obstacle(intent.account)) is not None:
             return Refused("preflight_failed", reason)
-        first = check_entry(intent, _ZERO, self._state(intent), self._risk)
+        limits = await self._limits(intent)
+        first = check_entry(intent, _ZERO, self._state(intent), limits)
         if isinstance(first, Refused):
             return first
         day_open = await self._day_opens.wait_for(intent.account, intent.day, self._clock.left_s(intent))
@@ -168,23 +194,25 @@ class EntryCheck:
         )
         if isinstance(sized, Refused):
             return sized
-        state = await self._full_state(intent, account, day_open)
-        checked = check_entry(intent, sized.notional, state, self._risk)
+        state = await self._full_state(intent, account, day_open, limits)
+        checked = check_entry(intent, sized.notional, state, limits)
         if isinstance(checked, Refused):
             return checked
         return Approved(split_quantity(sized.quantity, instrument))
 
-    async def _full_state(self, intent: Intent, account: TradingAccount, day_open: DayOpen) -> RiskState:
+    async def _full_state(
+        self, intent: Intent, account: TradingAccount, day_open: DayOpen, limits: RiskSettings
+    ) -> RiskState:
         at_ms = self._clock.stamp_ms(intent)
         positions, equity, deposits, drawdown = 0, day_open.equity, _ZERO, _ZERO
-        if self._risk.max_open_positions is not None:
+        if limits.max_open_positions is not None:
 
             async def held() -> set[str]:
                 found = await self._ask(intent, lambda: account.open_positions(at_ms=at_ms))
                 return {position.symbol for position in found}
 
-            positions = await self._places.take(intent, most=self._risk.max_open_positions, held=held) or 0
-        if self._risk.daily_loss_stop is not None or self._risk.drawdown_stop is not None:
+            positions = await self._places.take(intent, most=limits.max_open_positions, held=held) or 0
+        if limits.daily_loss_stop is not None or limits.drawdown_stop is not None:
             equity = await self._ask(intent, lambda: account.equity(at_ms=at_ms))
             now_ms = self._clock.now_ms(intent)
             deposits = await self._ask(

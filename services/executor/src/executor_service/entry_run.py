@@ -43,7 +43,7 @@ class EntryRun:
             TakenOver: If another process works on it.
         """
         async with AsyncExitStack() as turn:
-            if self._check.counts_positions:
+            if await self._check.counts_positions(work.intent):
                 await turn.enter_async_context(self._turns[work.intent.account])
             await self._bring_to_outcome(work)
             await self._check.closed(work.intent)

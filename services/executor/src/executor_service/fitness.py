@@ -5,9 +5,9 @@ A position may be open when an account is found unfit, and its exit must not wai
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from breakwater_bybit.client import BybitClient
@@ -17,7 +17,7 @@ from breakwater_runtime.logs import get_logger
 from breakwater_runtime.service import Service
 from executor_service import metrics
 from executor_service.alarm import SERVICE
-from executor_service.preflight import Egress, Preflight, PreflightError, Report
+from executor_service.preflight import SYMBOL_CHECKS, Egress, Preflight, PreflightError, Report
 from executor_service.settings import ExecutorSettings
 from executor_service.venue_clock import wall_clock_ms
 
@@ -39,7 +39,7 @@ class Fitness:
     def __init__(self, service: Service, examinees: Mapping[str, Examinee], *, retry_s: float, is_strict: bool) -> None:
         """Examine unfit accounts again every `retry_s` seconds; if strict, one of them ends the start instead."""
         self._service = service
-        self._examinees = examinees
+        self._examinees = dict(examinees)
         self._retry_s = retry_s
         self._is_strict = is_strict
         self._obstacles: dict[str, str] = {}
@@ -58,6 +58,27 @@ class Fitness:
         for account, examinee in self._examinees.items():
             run = examinee.preflight.require if self._is_strict else examinee.preflight.run
             await self._take(account, await run(examinee.client))
+
+    async def admit(self, symbols: Sequence[str]) -> list[str]:
+        """Examine further symbols and set them up in every account; return what failed, one line for each account.
+
+        What fails concerns these symbols alone: it keeps no account from entering others.
+
+        Raises:
+            PreflightError: If the exchange refuses a key.
+            DependencyError: If the exchange is not reachable.
+        """
+        problems = []
+        for account, examinee in self._examinees.items():
+            report = await replace(examinee.preflight, symbols=tuple(symbols)).run(examinee.client)
+            failures = [check for check in report.failures if check.name in SYMBOL_CHECKS]
+            if failures:
+                problems.append(f"{account}: {' | '.join(map(str, failures))}")
+        if not problems:
+            for account, examinee in self._examinees.items():
+                wider = replace(examinee.preflight, symbols=(*examinee.preflight.symbols, *symbols))
+                self._examinees[account] = replace(examinee, preflight=wider)
+        return problems
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -111,21 +132,27 @@ class Fitness:
 
 
 def fitness_of(
-    settings: ExecutorSettings, service: Service, clients: Mapping[str, BybitClient], *, leverage: Decimal | None
+    settings: ExecutorSettings,
+    service: Service,
+    clients: Mapping[str, BybitClient],
+    *,
+    symbols: Sequence[str],
+    leverage: Decimal | None,
 ) -> Fitness:
     """Return the examination of every account; in a replay nothing is held, so there a failure ends the start.
 
     Args:
-        settings: Symbols, egress and clock.
+        settings: Egress and clock.
         service: Where readiness and alerts go.
         clients: The accounts.
+        symbols: What is to be traded.
         leverage: Set and read back per symbol; None: neither leverage nor position mode is touched.
     """
     examinees = {
         name: Examinee(
             Preflight(
                 account=name,
-                symbols=settings.configuration().portfolio.symbols,
+                symbols=tuple(symbols),
                 leverage=leverage,
                 max_clock_skew_ms=None if settings.is_event_time else settings.max_clock_skew_ms,
                 egress=Egress(settings.egress_echo_url, settings.expected_addresses),

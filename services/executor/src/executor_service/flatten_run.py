@@ -95,8 +95,8 @@ class FlattenTools:
 class _Rest:
     """How long a symbol is left to the process that took its intent over.
 
-    Each claim takes the intent from whoever has it, and an order in doubt takes seconds to look up: processes that claim
-    in each round would keep each other from ever coming to the end. So the one that lost waits, each time longer.
+    Each claim takes the intent from whoever has it, and an order in doubt takes seconds to look up: processes that
+    claim in each round would keep each other from ever coming to the end. So the one that lost waits, each time longer.
     """
 
     until_s: float = 0.0
@@ -104,7 +104,7 @@ class _Rest:
 
     def lost(self, now_s: float) -> None:
         """Wait, since another process has just claimed the intent."""
-        self.until_s = now_s + self.length_s * random.uniform(0.75, 1.25)
+        self.until_s = now_s + self.length_s * random.uniform(0.75, 1.25)  # noqa: S311 - no secret, only out of step
         self.length_s = min(self.length_s * 2, _LONGEST_REST_S)
 
 

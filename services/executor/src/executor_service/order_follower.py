@@ -35,6 +35,7 @@ from executor_service.order_life import (
 )
 from executor_service.outcomes import in_progress, order_event
 from executor_service.ports import Publisher
+from executor_service.right_of_way import RightOfWay
 from executor_service.venue_clock import VenueClock
 
 _GATE_RETRY_S = 0.25
@@ -67,6 +68,7 @@ class OrderFollower:
         entry_patience: Patience,
         exit_patience: Patience,
         unknown_alert_s: float,
+        right_of_way: RightOfWay,
         schedule: ExitSchedule | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -83,6 +85,7 @@ class OrderFollower:
         self._entry_patience = entry_patience
         self._exit_patience = exit_patience
         self._unknown_alert_s = unknown_alert_s
+        self._right_of_way = right_of_way
         self._schedule = schedule
         self.monotonic = monotonic
 
@@ -171,6 +174,7 @@ class OrderFollower:
         The stamp is the earlier one of the permit and of the last proof that the intent is ours.
         """
         work = assignment.work
+        await self._right_of_way.give()
         with self._flights.sending():
             if life.requests:
                 await work.claim()

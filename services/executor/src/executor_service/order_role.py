@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from breakwater_bybit.client import BybitClient
+from breakwater_core.config_schedule import symbols_of
 from breakwater_runtime.bus import Bus
+from breakwater_runtime.config_versions import ConfigWatch, follow_config, read_config_state
 from breakwater_runtime.control import ControlStore, ControlWatch, watch_acknowledgements, watch_control
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.readers import LAST_PER_SUBJECT, read_stream
@@ -29,13 +31,16 @@ from executor_service.flatten_run import FlattenTools
 from executor_service.flatten_watch import FlattenWatch
 from executor_service.intent_handler import IntentHandler
 from executor_service.intent_queues import IntentQueues
+from executor_service.intent_rules import IntentRules
 from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
 from executor_service.position_places import PositionPlaces
 from executor_service.record_store import RecordStore
 from executor_service.reduction_run import ReductionRun
+from executor_service.right_of_way import RightOfWay
 from executor_service.settings import ExecutorSettings
 from executor_service.slots import PrioritySlots
+from executor_service.universe import Universe
 from executor_service.venue_clock import VenueClock
 
 _EVENT_SETTLE_S = 1.0
@@ -65,19 +70,26 @@ def build_handler(
     drain: Drain,
     *,
     obstacle: Obstacle = no_obstacle,
+    versions: ConfigWatch,
 ) -> IntentHandler:
-    """Return the handler of intents, with all that it needs; `obstacle` tells why an account may not enter."""
+    """Return the handler of intents, with all that it needs.
+
+    `obstacle` tells why an account may not enter, `versions` what an intent was decided under.
+    """
     clock = VenueClock(settings.clock)
     publisher = BusPublisher(bus)
     slots = PrioritySlots(settings.concurrency)
     configuration = settings.configuration()
+    rules = IntentRules(configuration, versions)
     schedule = ExitSchedule(
         session=configuration.session.session(),
         symbols=tuple(configuration.portfolio.symbols),
         spread_s=settings.exit_spread_s,
         flat_deadline_s=settings.flat_deadline_s,
+        rules_of=rules.of_day,
     )
     entry_patience, exit_patience = patiences(settings)
+    right_of_way = RightOfWay()
     follower = OrderFollower(
         publisher=publisher,
         clock=clock,
@@ -87,6 +99,7 @@ def build_handler(
         entry_patience=entry_patience,
         exit_patience=exit_patience,
         unknown_alert_s=settings.unknown_alert_s,
+        right_of_way=right_of_way,
         schedule=schedule,
     )
     check = EntryCheck(
@@ -98,13 +111,16 @@ def build_handler(
         publisher=publisher,
         places=PositionPlaces(bus),
         obstacle=obstacle,
+        limits_of=rules.limits,
     )
     return IntentHandler(
         accounts=accounts,
         records=RecordStore(bus),
         publisher=publisher,
         entries=EntryRun(check=check, follower=follower, slots=slots, clock=clock, drain=drain),
-        reductions=ReductionRun(follower=follower, slots=slots, clock=clock, drain=drain, schedule=schedule),
+        reductions=ReductionRun(
+            follower=follower, slots=slots, clock=clock, drain=drain, schedule=schedule, right_of_way=right_of_way
+        ),
         drain=drain,
     )
 
@@ -118,19 +134,32 @@ async def run_order_role(
         PreflightError: If the exchange refuses a key; in a replay, if an account must not be traded as it is.
         DependencyError: If the exchange is not reachable.
     """
-    symbols = settings.configuration().portfolio.symbols
+    bus, flights = service.bus, EntryFlights()
     accounts = {name: BybitAccount(client) for name, client in clients.items()}
-    fitness = fitness_of(settings, service, clients, leverage=settings.margin_leverage)
+    versions = await read_config_state(bus, settings.configuration())
+    symbols = symbols_of(await versions.running_configs())
+    fitness = fitness_of(settings, service, clients, symbols=symbols, leverage=settings.margin_leverage)
     await fitness.begin()
     for name, account in accounts.items():
         if fitness.obstacle(name) is None:
             await account.load_instruments(symbols)
-    bus, flights = service.bus, EntryFlights()
     async with (
+        follow_config(bus, versions, name="executor"),
         watch_control(bus, name="executor") as control,
         watch_acknowledgements(bus, name="executor") as acknowledgements,
     ):
-        handler = build_handler(settings, bus, accounts, control, flights, drain, obstacle=fitness.obstacle)
+        universe = Universe(
+            bus,
+            versions,
+            fitness,
+            accounts,
+            traded=settings.configuration().portfolio.accounts,
+            symbols=symbols,
+            retry_s=settings.preflight_retry_s,
+        )
+        handler = build_handler(
+            settings, bus, accounts, control, flights, drain, obstacle=fitness.obstacle, versions=versions
+        )
         flattens = FlattenWatch(
             control,
             acknowledgements,
@@ -145,7 +174,7 @@ async def run_order_role(
                 publisher=BusPublisher(bus),
                 drain=drain,
                 session=settings.configuration().session.session(),
-                symbols=symbols,
+                symbols=universe.symbols,
                 deadline_s=settings.flatten_deadline_s,
             ),
             settle_s=_settle_s(settings),
@@ -154,7 +183,8 @@ async def run_order_role(
         await acknowledger.begin()
         service.health.hold("exchange")
         async with fitness.watched():
-            await _work(settings, service, handler, drain, [acknowledger.run, flattens.run, BusAway(bus).run])
+            watches = [acknowledger.run, flattens.run, BusAway(bus).run, universe.run]
+            await _work(settings, service, handler, drain, watches, universe)
 
 
 def _settle_s(settings: ExecutorSettings) -> float:
@@ -167,9 +197,9 @@ async def _work(
     handler: IntentHandler,
     drain: Drain,
     watches: Sequence[Callable[[asyncio.Event], Coroutine[Any, Any, None]]],
+    universe: Universe,
 ) -> None:
     """Consume intents and keep the watches until the service stops, then let what is on its way come to its end."""
-    portfolio = settings.configuration().portfolio
     try:
         async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as tasks:
             for watch in watches:
@@ -177,9 +207,7 @@ async def _work(
             queues = IntentQueues(
                 service.bus, handler.receive, ack_wait_s=settings.ack_wait_s, tasks=tasks, stop=service.stop
             )
-            for account in portfolio.accounts:
-                for symbol in portfolio.symbols:
-                    queues.open(account, symbol)
+            universe.listen_with(queues.open)
             async with read_stream(
                 service.bus,
                 name="executor-intents",

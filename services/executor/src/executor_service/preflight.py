@@ -19,6 +19,8 @@ from executor_service.venue_clock import wall_clock_ms
 _CLOCK_TRIES = 3
 _EXPIRES_SOON_DAYS = 14
 _TRADING = "Trading"
+SYMBOL_CHECKS = frozenset({"symbols", "leverage", "position_mode"})
+"""Names of the checks that concern symbols and not the account."""
 _LACKS_RIGHT = 10005
 """Bybit's code for a right that the key lacks; others may be there, e.g. that to exit."""
 

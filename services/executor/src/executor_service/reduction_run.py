@@ -1,5 +1,6 @@
 """An exit, stop or flatten from its intent to a flat position: it never gives up."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -21,6 +22,7 @@ from executor_service.intent_work import IntentWork
 from executor_service.order_follower import Assignment, OrderFollower
 from executor_service.order_life import Ended, Lost, NeverPlaced
 from executor_service.outcomes import EXIT_LOST, of_lost, of_order, proven_flat, without_order
+from executor_service.right_of_way import RightOfWay
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import VenueClock
 
@@ -58,6 +60,7 @@ class ReductionRun:
         clock: VenueClock,
         drain: Drain,
         schedule: ExitSchedule,
+        right_of_way: RightOfWay,
     ) -> None:
         """Begin and alert by the schedule."""
         self._follower = follower
@@ -65,6 +68,7 @@ class ReductionRun:
         self._clock = clock
         self._drain = drain
         self._schedule = schedule
+        self._right_of_way = right_of_way
 
     async def run(self, work: IntentWork) -> None:
         """Reduce until the exchange reports the position flat, then close the intent.
@@ -81,15 +85,19 @@ class ReductionRun:
         async with alarm_after(seconds_left, work.publisher, alert, metrics.NOT_FLAT):
             if not is_event_time:
                 await self._drain.rest(self._seconds_to(self._schedule.begins_ms(work.intent)))
-            await self._reduce(work)
+            with ExitStack() as passage:
+                passage.enter_context(self._right_of_way.taken())
+                await self._reduce(work, passage)
         metrics.TIME_TO_FLAT.observe(self._follower.monotonic() - work.taken_s)
 
-    async def _reduce(self, work: IntentWork) -> None:
+    async def _reduce(self, work: IntentWork, passage: ExitStack) -> None:
+        """Reduce until flat; entries of the process have the way again once the first order has ended."""
         progress = _Progress(after_ms=max((child.after_ms for child in work.record.children), default=0))
         child, life = work.record.child_in_state(ChildState.SENT), self._follower.resumed()
         while True:
             if child is not None:
                 await self._follow(work, child, life, progress)
+                passage.close()
             size = await self._position_size(work, progress)
             order = reducing_order(size, await self._instrument(work, progress), is_other_form=progress.is_other_form)
             if order is None and (child := await self._unrecorded(work, progress)) is not None:

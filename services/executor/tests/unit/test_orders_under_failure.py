@@ -39,6 +39,7 @@ from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
 from executor_service.record_store import TakenOver
 from executor_service.reduction_run import ReductionRun
+from executor_service.right_of_way import RightOfWay
 from executor_service.slots import PrioritySlots
 from executor_service.venue_clock import ClockMode, VenueClock
 
@@ -320,7 +321,9 @@ def process(venue: Venue, body: Body, kit: SimpleNamespace) -> IntentHandler:
     clock, drain = VenueClock(ClockMode.WALL, wall_ms), Drain()
     account, bus, slots = Account(venue, body), Bus(venue, body), PrioritySlots(2)
     schedule = ExitSchedule(Session())
+    right_of_way = RightOfWay()
     follower = OrderFollower(
+        right_of_way=right_of_way,
         publisher=bus,
         clock=clock,
         drain=drain,
@@ -346,7 +349,9 @@ def process(venue: Venue, body: Body, kit: SimpleNamespace) -> IntentHandler:
         records=bus,
         publisher=bus,
         entries=EntryRun(check=check, follower=follower, slots=slots, clock=clock, drain=drain),
-        reductions=ReductionRun(follower=follower, slots=slots, clock=clock, drain=drain, schedule=schedule),
+        reductions=ReductionRun(
+            follower=follower, slots=slots, clock=clock, drain=drain, schedule=schedule, right_of_way=right_of_way
+        ),
         drain=drain,
         wall_ms=wall_ms,
     )

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,11 @@ from breakwater_core.events import Alert, Severity
 from breakwater_core.market import Clock, ClockKind, DailyBar, TradeBatch
 from breakwater_runtime import subjects
 from breakwater_runtime.bus import BusError
+from breakwater_runtime.config_versions import ConfigWatch, follow_config, read_config_state
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.service import Service, until_stopped
+from market_data_service.followed import Followed, follow_changes
 from market_data_service.gap_filling import Filled, GapFilling
 from market_data_service.incomplete_days import IncompleteDays
 from market_data_service.live_bars import LiveBars
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from market_data_service.live_recording import LiveRecording
 
 _CHANNEL = "publicTrade"
-_WARM_UP_MARGIN_DAYS = 2
 _FIRST_MEASUREMENTS = 3
 _DOUBT_INTERVAL_S = 1.0
 
@@ -70,13 +71,17 @@ async def run_live(service: Service, settings: MarketDataSettings, config: Break
                     address_limit=settings.address_limit,
                 )
             )
+        versions = await read_config_state(service.bus, config)
+        followed = Followed.of(await versions.configs_in_force())
+        await resources.enter_async_context(follow_config(service.bus, versions, name=service.name))
         client = await resources.enter_async_context(BybitClient(settings.exchange_url, budget=budget))
         recording = None
         if settings.record_directory is not None:
             from market_data_service.live_recording import record_live  # loads pyarrow
 
             recording = await resources.enter_async_context(record_live(settings.record_directory))
-        await LiveFeed(service, settings, config, client=client, recording=recording).run()
+        feed = LiveFeed(service, settings, config, followed, client=client, recording=recording)
+        await feed.run(versions)
 
 
 class LiveFeed:
@@ -87,19 +92,20 @@ class LiveFeed:
         service: Service,
         settings: MarketDataSettings,
         config: BreakwaterConfig,
+        followed: Followed,
         *,
         client: BybitClient,
         recording: "LiveRecording | None",
     ) -> None:
         self._service = service
         self._settings = settings
-        self._strategy = config.strategy
+        self._followed = followed
         self._session = config.session.session()
         self._client = client
         self._recording = recording
         self._clock = VenueClock(time.monotonic)
         self._publisher = LivePublisher(service.bus)
-        self._feeds = {symbol: SymbolFeed(symbol) for symbol in config.portfolio.symbols}
+        self._feeds = {symbol: SymbolFeed(symbol) for symbol in followed.symbols}
         self._heard_s = dict.fromkeys(self._feeds, time.monotonic())
         self._traded_s = dict(self._heard_s)
         self._quiet: set[str] = set()
@@ -125,12 +131,14 @@ class LiveFeed:
         self._tasks = asyncio.TaskGroup()
         self._passing: set[asyncio.Task[None]] = set()
         self._stream: PublicStream | None = None
+        self._connected_to: set[str] = set()
+        self._not_followed = ""
         self._connections = 0
         self._suspected: set[str] = set()
         self._day = date.min
 
-    async def run(self) -> None:
-        """Work until the service is stopped.
+    async def run(self, versions: ConfigWatch) -> None:
+        """Work until the service is stopped; symbols are those of the versions that run or are to begin.
 
         Raises:
             DependencyError: If the exchange is not reachable at the start.
@@ -144,6 +152,7 @@ class LiveFeed:
                 lasting.append(tasks.create_task(self._keep_stream(), name="stream"))
                 lasting.append(tasks.create_task(self._keep_time(), name="clock"))
                 lasting.append(tasks.create_task(self._measure_repeatedly(), name="clock-measurement"))
+                lasting.append(tasks.create_task(follow_changes(versions, self.follow), name="configurations"))
                 if self._recording is not None:
                     recorder = self._recording.run(self._feeds.values(), self._settings.record_flush_s)
                     lasting.append(tasks.create_task(recorder, name="recorder"))
@@ -175,7 +184,7 @@ class LiveFeed:
             now_ms = self._clock.now_ms()
             self._day = self._session.day_of(now_ms)
             await self._restore(self._session.day_start_ms(self._day))
-            days = max(self._strategy.ma_window, self._strategy.noise_days or 0) + _WARM_UP_MARGIN_DAYS
+            days = self._followed.warm_up_days
             await asyncio.gather(*(self._bars.warm_up(symbol, self._day, days) for symbol in self._feeds))
         except (ExchangeError, MalformedPayload) as error:
             raise DependencyError(
@@ -195,10 +204,60 @@ class LiveFeed:
                 feed.restore(last)
             feed.hold()
 
+    # Symbols that come and go with configurations
+
+    async def follow(self, followed: Followed) -> str | None:
+        """Follow the symbols of other configurations from now on; return what could not be done yet, None: nothing.
+
+        The bars of a new symbol are on the bus before the day on which it is traded first; trades missed while the
+        stream is connected anew are fetched as after any other interruption.
+        """
+        is_longer = followed.warm_up_days > self._followed.warm_up_days
+        days = max(followed.warm_up_days, self._followed.warm_up_days)
+        failed = ""
+        for symbol in followed.symbols:
+            if symbol not in self._feeds or is_longer:
+                try:
+                    await self._add(symbol, days)
+                except (ExchangeError, MalformedPayload) as error:
+                    get_logger().warning("symbol_not_followed", symbol=symbol, reason=str(error))
+                    failed = f"{symbol} could not be followed"
+        gone = [symbol for symbol in self._feeds if symbol not in followed.symbols]
+        for symbol in gone:
+            self._remove(symbol)
+        if self._connected_to != set(self._feeds):
+            await self._connect_anew()
+        if not failed:
+            self._followed = followed
+        elif failed != self._not_followed:
+            self._alert("symbol_not_followed", "", f"{failed}; a configuration names it, so it is tried again")
+        self._not_followed = failed
+        return failed or None
+
+    async def _add(self, symbol: str, days: int) -> None:
+        day = date.min
+        while day != self._day:  # the day may turn meanwhile
+            day = self._day
+            await self._bars.warm_up(symbol, day, days)
+        self._bars.publish_open(symbol)
+        if symbol not in self._feeds:
+            feed = SymbolFeed(symbol)
+            feed.hold()
+            self._heard_s[symbol] = self._traded_s[symbol] = time.monotonic()
+            self._feeds[symbol] = feed
+
+    def _remove(self, symbol: str) -> None:
+        del self._feeds[symbol], self._heard_s[symbol], self._traded_s[symbol]
+        self._quiet.discard(symbol)
+        self._bars.forget(symbol)
+        with suppress(KeyError):
+            STALENESS.remove(symbol)
+
     # The stream
 
     async def _keep_stream(self) -> None:
         while not self._service.stop.is_set():
+            self._connected_to = set(self._feeds)
             self._stream = PublicStream(
                 self._settings.public_stream_url,
                 list(self._feeds),
@@ -212,7 +271,9 @@ class LiveFeed:
         if not frame.topic.startswith(_CHANNEL):
             return
         trades = decode_trade_frame(frame.payload)
-        feed = self._feeds[trades.batch.symbol]
+        feed = self._feeds.get(trades.batch.symbol)
+        if feed is None:
+            return  # the symbol is not followed any more
         self._heard_s[feed.symbol] = self._traded_s[feed.symbol] = time.monotonic()
         self._quiet.discard(feed.symbol)
         if len(trades):

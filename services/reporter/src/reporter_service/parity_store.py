@@ -17,7 +17,7 @@ from breakwater_core.performance import PerformanceSeries
 from breakwater_core.report import Report, build_report
 from reporter_service import conversions
 from reporter_service.reading import Selection, find_run, outcomes_of
-from reporter_service.tables import DailyPerformanceRow, DayParityRow, FillRow, OrderRow, SnapshotRow
+from reporter_service.tables import DailyPerformanceRow, DayConfigRow, DayParityRow, FillRow, OrderRow, SnapshotRow
 
 LOOK_BACK_DAYS = 31
 """Days before the newest closed one that are still compared, e.g. after the comparison was first switched on."""
@@ -66,27 +66,27 @@ def actual_report(session: Session, run_id: str, closed: ClosedDay) -> tuple[Rep
     of the day knows nothing of either.
 
     Raises:
-        InvalidInputError: If decisions of the day were made under another configuration than the run has now.
+        InvalidInputError: If decisions of the day were made under another configuration than the day's.
     """
     run = find_run(session, run_id)
     hours = BreakwaterConfig.parse(run.config).session.session()
     start_ms, end_ms = hours.day_start_ms(closed.day), hours.day_end_ms(closed.day)
     account = closed.account
     outcomes = outcomes_of(session, run_id, Selection(account=account, day=closed.day))
-    others = sorted({event.strategy_version for event in outcomes} - {run.strategy_version})
+    of_day = session.get(DayConfigRow, (run_id, closed.day))
+    version, config = (run.strategy_version, run.config) if of_day is None else (of_day.strategy_version, of_day.config)
+    others = sorted({event.strategy_version for event in outcomes} - {version})
     if others:
-        raise InvalidInputError(
-            f"decided under configuration {', '.join(others)}, the run's is {run.strategy_version} now"
-        )
+        raise InvalidInputError(f"decided under configuration {', '.join(others)}, the day's is {version}")
     links = select(OrderRow.order_link_id).where(
         OrderRow.run_id == run_id, OrderRow.account == account, OrderRow.day == closed.day
     )
-    of_day = (FillRow.exec_time_ms >= start_ms) & (FillRow.exec_time_ms < end_ms)
+    in_day = (FillRow.exec_time_ms >= start_ms) & (FillRow.exec_time_ms < end_ms)
     fills = session.scalars(
         select(FillRow).where(
             FillRow.run_id == run_id,
             FillRow.account == account,
-            FillRow.order_link_id.in_(links) | ((FillRow.order_link_id == "") & of_day),
+            FillRow.order_link_id.in_(links) | ((FillRow.order_link_id == "") & in_day),
         )
     )
     opened = session.get_one(SnapshotRow, (run_id, account, SnapshotKind.DAY_OPEN.value, closed.day))
@@ -97,7 +97,7 @@ def actual_report(session: Session, run_id: str, closed: ClosedDay) -> tuple[Rep
         days = [series.close_day(closed.day, row.equity - row.net_deposits, Decimal(0))]
     report = build_report(
         run_id=run_id,
-        config=run.config,
+        config=config,
         outcomes=outcomes,
         fills=[conversions.fill_of(fill) for fill in fills],
         days=days,

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
+from typing import Any
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
@@ -17,6 +19,7 @@ from reporter_service.migrate import check_migrated
 from reporter_service.tables import (
     AlertRow,
     DailyPerformanceRow,
+    DayConfigRow,
     DayParityRow,
     FillRow,
     IntentRow,
@@ -95,7 +98,7 @@ def report_of(session: Session, run_id: str, *, wall_seconds: float | None = Non
     run = find_run(session, run_id)
     if wall_seconds is None:
         wall_seconds = 0.0 if run.ended_at_ms is None else max(0, run.ended_at_ms - run.started_at_ms) / 1000
-    return build_report(
+    report = build_report(
         run_id=run_id,
         config=run.config,
         outcomes=outcomes_of(session, run_id),
@@ -104,6 +107,8 @@ def report_of(session: Session, run_id: str, *, wall_seconds: float | None = Non
         trades=run.trades_total,
         wall_seconds=wall_seconds,
     )
+    versions = _versions(session, run_id)
+    return report | {"versions": versions} if len(versions) > 1 else report
 
 
 def find_run(session: Session, run_id: str) -> RunRow:
@@ -236,6 +241,21 @@ def outcomes_of(session: Session, run_id: str, selection: Selection = _EVERYTHIN
     intents = [conversions.intent_of(row) for row in session.scalars(intent_rows)]
     return orders + [
         intent for intent in intents if intent.intent_id not in with_order or intent.status in _ENDED_WITHOUT_ORDER
+    ]
+
+
+def _versions(session: Session, run_id: str) -> list[dict[str, Any]]:
+    """Return the configurations that the run's days ran under, each stretch of days with one version once."""
+    rows = session.scalars(select(DayConfigRow).where(DayConfigRow.run_id == run_id).order_by(DayConfigRow.day))
+    stretches = (list(days) for _, days in groupby(rows, key=lambda row: row.strategy_version))
+    return [
+        {
+            "version": days[0].strategy_version,
+            "first_day": days[0].day.isoformat(),
+            "last_day": days[-1].day.isoformat(),
+            "config": days[0].config,
+        }
+        for days in stretches
     ]
 
 

@@ -6,9 +6,11 @@ The caller holds the writers' lock, so a row that is absent stays absent until t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from breakwater_core.decimals import MONEY
@@ -17,7 +19,17 @@ from breakwater_core.events import AccountSnapshot, Alert, Fill, FillKind, Order
 from breakwater_core.market import Clock, ClockKind
 from reporter_service import conversions
 from reporter_service.order_states import is_final, merge_intent, merge_order
-from reporter_service.tables import AlertRow, FillRow, IntentRow, OrderRow, PositionRow, RunRow, SnapshotRow, Table
+from reporter_service.tables import (
+    AlertRow,
+    DayConfigRow,
+    FillRow,
+    IntentRow,
+    OrderRow,
+    PositionRow,
+    RunRow,
+    SnapshotRow,
+    Table,
+)
 
 _ZERO = Decimal(0)
 
@@ -38,8 +50,15 @@ class OrderChange:
 def record_run(
     session: Session, *, run_id: str, strategy_version: str, config: Mapping[str, Any], wall_ms: int
 ) -> None:
-    """Note that a reporter works for the run; the first start counts, and the configuration of the last one."""
+    """Note that a reporter works for the run; the first start counts.
+
+    The configuration is that of the newest day, where one is known, else that of the last start.
+    """
     row = session.get(RunRow, run_id)
+    days = select(DayConfigRow).where(DayConfigRow.run_id == run_id).order_by(DayConfigRow.day.desc()).limit(1)
+    newest = session.scalars(days).one_or_none()
+    if newest is not None:
+        strategy_version, config = newest.strategy_version, newest.config
     if row is None:
         session.add(
             RunRow(
@@ -55,6 +74,19 @@ def record_run(
         )
     elif row.strategy_version != strategy_version:
         row.strategy_version, row.config = strategy_version, dict(config)
+
+
+def record_day_config(
+    session: Session, *, run_id: str, day: date, strategy_version: str, config: Mapping[str, Any]
+) -> None:
+    """Note what a day runs under, the first time; the run's configuration is that of its newest day."""
+    if session.get(DayConfigRow, (run_id, day)) is not None:
+        return
+    newest = session.scalar(select(func.max(DayConfigRow.day)).where(DayConfigRow.run_id == run_id))
+    session.add(DayConfigRow(run_id=run_id, day=day, strategy_version=strategy_version, config=dict(config)))
+    run = session.get(RunRow, run_id)
+    if run is not None and (newest is None or newest < day) and run.strategy_version != strategy_version:
+        run.strategy_version, run.config = strategy_version, dict(config)
 
 
 def record_clock(session: Session, run_id: str, clock: Clock, *, wall_ms: int) -> bool:

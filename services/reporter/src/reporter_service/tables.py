@@ -48,6 +48,18 @@ class RunRow(Table):
     """Trades of the market that the run has seen."""
 
 
+class DayConfigRow(Table):
+    """The configuration that a day ran under."""
+
+    __tablename__ = "day_configs"
+
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    strategy_version: Mapped[str]
+    config: Mapped[dict[str, Any]]
+    """As plain values."""
+
+
 class IntentRow(Table):
     """One decision and how it ended."""
 

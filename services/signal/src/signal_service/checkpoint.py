@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Self
 
 from breakwater_core.errors import InvariantError
@@ -12,7 +13,7 @@ class Checkpoint:
     """State after a message (live) or a window (replay).
 
     Attributes:
-        strategy_version: Configuration that the state was made under.
+        strategy_version: Configuration of the day that the state is of; empty: no day has begun.
         market_sequence: Stream sequence in MD: live the last message that need not be read again, in replay the first
             that must be.
         stored_ns: Live: when that message was stored, nanoseconds since 1970; 0 in replay.
@@ -25,6 +26,12 @@ class Checkpoint:
     window: int
     strategy: dict[str, Any]
     stored_ns: int = 0
+
+    @property
+    def day(self) -> date | None:
+        """Day that was running; None: none was."""
+        day = self.strategy.get("day")
+        return None if day is None else date.fromisoformat(day)
 
     def encode(self) -> bytes:
         """Return the entry's value."""

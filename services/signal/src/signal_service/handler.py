@@ -7,9 +7,12 @@ decisions of a window are made in event time, each after the outcome of the one 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 
 from breakwater_core.config import BreakwaterConfig
+from breakwater_core.config_schedule import ConfigVersion
 from breakwater_core.errors import PermanentError
 from breakwater_core.events import Intent, Leg, OrderEvent
 from breakwater_core.intents import IntentFactory, Outcome, OutcomeBook, key_of_decision
@@ -21,6 +24,7 @@ from breakwater_runtime.control import ControlWatch
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.readers import After, Delivery
 from signal_service.checkpoint import Checkpoint
+from signal_service.day_versions import DayVersions
 from signal_service.metrics import (
     DECISION_TIME,
     DISTANCE,
@@ -63,7 +67,7 @@ PutAside = Callable[[Delivery, str], Awaitable[None]]
 
 
 class SignalHandler:
-    """Feeds the strategy and publishes what it decides."""
+    """Feeds the strategy and publishes what it decides, each decision under the configuration of its day."""
 
     def __init__(
         self,
@@ -75,13 +79,17 @@ class SignalHandler:
         put_aside: PutAside,
         control: ControlWatch | None = None,
     ) -> None:
-        """Decide for the configuration's symbols; live publishes run as tasks of the group.
+        """Decide under the configuration of each day; live publishes run as tasks of the group.
 
-        Intents carry the epoch that `control` has seen when they are decided; None: the initial one.
+        Args:
+            bus: Where intents go.
+            config: The configuration file's; it holds for days that nothing is scheduled for.
+            instance: Name of this process.
+            tasks: Owns the publishes.
+            put_aside: Keeps what cannot be used.
+            control: Intents carry the epoch that it has seen when they are decided; None: the initial one.
         """
         self._bus = bus
-        self._config = config
-        self._session = config.session.session()
         self._instance = instance
         self._tasks = tasks
         self._control = control or ControlWatch()
@@ -89,22 +97,44 @@ class SignalHandler:
         self._publishing: set[asyncio.Task[None]] = set()
         self._progress = Progress(bus)
         self._live = bus.run_id == LIVE_RUN_ID
-        self._strategy = PortfolioStrategy(config, config.portfolio.symbols)
-        self._factory = IntentFactory(bus.run_id, config, len(config.portfolio.symbols))
+        self._versions = DayVersions(bus, config, instance=instance)
+        self._strategy = PortfolioStrategy(config, config.portfolio.symbols, day_by_day=True)
+        self._factories: dict[date, IntentFactory] = {}
         self._book = OutcomeBook(config.portfolio.accounts)
+        self._early: list[MarketMessage] = []  # bars from before the first day: which of them count, it will say
         self._closed = asyncio.Event()
         self._window_starts: dict[int, int] = {}
         self._done_window = -1
         self._safe: After | None = None  # everything up to here is decided upon and need not be read again
         self._status_at = 0.0
 
-    def resume(self, checkpoint: Checkpoint) -> None:
-        """Continue from a checkpoint; of another configuration, bars and positions carry over.
+    async def resume(self, checkpoint: Checkpoint) -> None:
+        """Continue from a checkpoint under the configuration of its day.
+
+        A day that was begun before versions were kept goes on under what it would begin with now: bars and positions
+        carry over.
 
         Raises:
-            InvalidInputError: If the checkpoint may hold a position in a symbol that is not configured any more.
+            BusError: If the bus does not answer.
+            InvalidInputError: If the checkpoint has another format.
         """
+        day = checkpoint.day
+        if day is not None:
+            version = await self._versions.of(day)
+            config = version.config
+            if version.version != checkpoint.strategy_version:
+                get_logger().info(
+                    "configuration_changed",
+                    before=checkpoint.strategy_version,
+                    now=version.version,
+                    day=day.isoformat(),
+                )
+            self._strategy = PortfolioStrategy(config, config.portfolio.symbols, day_by_day=True)
+            self._use(day, version)
+            await self._versions.resumed(day, version)
         self._strategy.restore(checkpoint.strategy)
+        for past in self._strategy.position_days:
+            self._use(past, await self._versions.of(past))
         self._done_window = checkpoint.window
         if self._live:
             self._safe = After(checkpoint.market_sequence, checkpoint.stored_ns)
@@ -150,21 +180,31 @@ class SignalHandler:
             await self._clock(value, message)
         elif isinstance(value, Unreadable):
             await self._lost(message, value.reason)
+        elif isinstance(value, TradeBatch):
+            await self._trades(value, message)
+        elif self._strategy.day is None:
+            self._early.append(message)
         else:
-            try:
-                if isinstance(value, DailyBar):
-                    self._strategy.feed_bar(value)
-                else:
-                    self._trades(value, message)
-            except PermanentError as error:
-                await self._lost(message, str(error))
+            await self._bar(value, message)
         if self._live and self._strategy.buffered_from_ms is None:
             self._safe = message.place
 
+    async def _start(self, at_ms: int) -> None:
+        """Begin the first day before anything of it is looked at: which symbols are traded depends on it."""
+        if self._strategy.day is not None:
+            return
+        self._strategy.advance(at_ms)
+        await self._next_decisions()
+        early, self._early = self._early, []
+        for message in early:
+            if isinstance(message.value, DailyBar):
+                await self._bar(message.value, message)
+
     def mark_gap(self, symbol: str | None = None) -> None:
         """Take note that market data is missing before what comes next: of one symbol, or of all."""
-        for name in self._config.portfolio.symbols if symbol is None else (symbol,):
-            self._strategy.mark_gap(name)
+        for name in self._strategy.symbols:
+            if symbol in {None, name}:
+                self._strategy.mark_gap(name)
 
     async def _lost(self, message: MarketMessage, reason: str) -> None:
         subject = message.delivery.subject
@@ -173,39 +213,87 @@ class SignalHandler:
         self.mark_gap(symbol if is_of_one else None)
         await self._put_aside(message.delivery, reason)
 
-    def _trades(self, batch: TradeBatch, message: MarketMessage) -> None:
-        if batch.symbol not in self._config.portfolio.symbols or not len(batch):
+    async def _bar(self, bar: DailyBar, message: MarketMessage) -> None:
+        if bar.symbol not in self._strategy.symbols:
+            return
+        try:
+            self._strategy.feed_bar(bar)
+        except PermanentError as error:
+            await self._lost(message, str(error))
+
+    async def _trades(self, batch: TradeBatch, message: MarketMessage) -> None:
+        if not len(batch):
+            return
+        await self._start(int(batch.times_ms[0]))
+        if batch.symbol not in self._strategy.symbols:
             return
         if not self._live:
             if batch.window <= self._done_window:
                 return
             self._window_starts.setdefault(batch.window, message.place.sequence)
         TRADES.inc(len(batch))
-        self._strategy.feed_trades(batch)
+        try:
+            self._strategy.feed_trades(batch)
+        except PermanentError as error:
+            await self._lost(message, str(error))
+            return
         if self._live:
             self._strategy.advance(int(batch.times_ms[-1]) + 1)
-            self._decide_live(message.received_at)
+            await self._decide_live(message.received_at)
 
     async def _clock(self, clock: Clock, message: MarketMessage) -> None:
         LATEST_MARKET_TIME.set(clock.now_ms / 1000)
         if clock.kind is ClockKind.DAY_OPENED:
             self._book.forget_before(clock.day)
         elif self._live:
+            await self._start(clock.now_ms)
             self._strategy.advance(clock.now_ms)
-            self._decide_live(message.received_at)
+            await self._decide_live(message.received_at)
         elif clock.kind is ClockKind.ADVANCED and clock.window > self._done_window:
+            await self._start(clock.now_ms)
             self._strategy.advance(clock.now_ms)
-            while decisions := self._strategy.next_decisions():
+            while decisions := await self._next_decisions():
                 await self._decide_in_step(decisions, message.received_at)
             await self._window_done(clock, message)
         self._show_status()
 
-    def _decide_live(self, received_at: float) -> None:
-        while decisions := self._strategy.next_decisions():
+    async def _decide_live(self, received_at: float) -> None:
+        while decisions := await self._next_decisions():
             for intent in self._intents_of(decisions):
                 task = self._tasks.create_task(self._publish(intent, received_at), name=f"publish-{intent.intent_id}")
                 self._publishing.add(task)
                 task.add_done_callback(self._publishing.discard)
+
+    async def _next_decisions(self) -> tuple[Decision, ...]:
+        """Return the next decisions; a day that they need is begun under its configuration, which is waited for."""
+        while not (decisions := self._strategy.next_decisions()):
+            day = self._strategy.awaited_day
+            if day is None:
+                return ()
+            await self._begin(day)
+        return decisions
+
+    async def _begin(self, day: date) -> None:
+        version = await _persistently(lambda: self._versions.begin(day))
+        before = set(self._strategy.symbols)
+        self._strategy.begin_day(day, version.config)
+        for symbol in before.difference(self._strategy.symbols):
+            _forget(symbol)
+        self._use(day, version)
+        oldest = min(self._strategy.position_days, default=day)
+        for past in [known for known in self._factories if known < oldest]:
+            del self._factories[past]
+
+    def _use(self, day: date, version: ConfigVersion) -> None:
+        portfolio = version.config.portfolio
+        self._factories[day] = IntentFactory(
+            self._bus.run_id, version.config, len(portfolio.symbols), name=version.version
+        )
+        self._book.expect(day, portfolio.accounts)
+
+    async def schedule_changed(self) -> None:
+        """Acknowledge a change of the schedule: state when what it names begins."""
+        await _persistently(self._versions.state_seen)
 
     async def drain(self, timeout_s: float) -> None:
         """Wait until what was decided is published; what is not by then is decided again from the checkpoint."""
@@ -223,7 +311,7 @@ class SignalHandler:
 
     def _intents_of(self, decisions: tuple[Decision, ...]) -> list[Intent]:
         epoch = self._control.state.epoch
-        return [intent for decision in decisions for intent in self._factory.intents(decision, epoch)]
+        return [intent for decision in decisions for intent in self._factories[decision.day].intents(decision, epoch)]
 
     async def _outcome_of(self, decision: Decision) -> Outcome:
         while (outcome := self._book.outcome(key_of_decision(decision))) is None:
@@ -264,14 +352,18 @@ class SignalHandler:
     async def checkpoint_live(self) -> None:
         """Write down the state after the last message; live only.
 
-        Not while a decision is not on the bus yet: a restart behind it would never make it again.
+        Not while a decision is not on the bus yet: a restart behind it would never make it again. Nor before the first
+        day or between two.
         """
-        if self._safe is not None and not self._publishing:
+        is_between = self._strategy.day is None or self._strategy.awaited_day is not None
+        if self._safe is not None and not self._publishing and not is_between:
             await self._write_checkpoint(self._safe.sequence, self._safe.stored_ns)
 
     async def _write_checkpoint(self, market_sequence: int, stored_ns: int) -> None:
+        day = self._strategy.day
+        factory = None if day is None else self._factories.get(day)
         checkpoint = Checkpoint(
-            strategy_version=self._config.version,
+            strategy_version="" if factory is None else factory.version,
             market_sequence=market_sequence,
             window=max(0, self._done_window),
             strategy=self._strategy.snapshot(),
@@ -291,7 +383,13 @@ class SignalHandler:
             TRADABLE.labels(symbol).set(0 if status.blocked_reason else 1)
 
 
-async def _persistently(write: Callable[[], Awaitable[None]]) -> None:
+def _forget(symbol: str) -> None:
+    for gauge in (DISTANCE, TRADABLE):
+        with suppress(KeyError):
+            gauge.remove(symbol)
+
+
+async def _persistently[T](write: Callable[[], Awaitable[T]]) -> T:
     """Do a write that is safe to repeat again and again until the bus acknowledges it."""
     while True:
         try:

@@ -14,7 +14,7 @@ from breakwater_runtime.control import watch_control
 from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.pulling import dead_letter_alert
-from breakwater_runtime.readers import After, Delivery, Since, nanoseconds_of, read_stream
+from breakwater_runtime.readers import LAST_PER_SUBJECT, After, Delivery, Since, nanoseconds_of, read_stream
 from breakwater_runtime.service import Service, open_service
 from signal_service.checkpoint import Checkpoint
 from signal_service.handler import MarketMessage, SignalHandler, Unreadable
@@ -23,6 +23,8 @@ from signal_service.settings import SignalSettings
 SERVICE = "signal"
 MARKET_READER = "signal-market"
 ORDER_READER = "signal-orders"
+MARKET_FILTERS = (subjects.trades("*"), subjects.daily_bars("*"), subjects.clock())
+"""All symbols that are published: which of them are traded may change from one day to the next."""
 _DAY_START_MARGIN_MS = 60_000
 _DRAIN_SHARE = 0.75
 _RETRY_S = 0.25
@@ -105,11 +107,25 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
         bus = service.bus
         inbox = Inbox(service, tasks, settings.queue_limit)
         handler = SignalHandler(
-            bus, config, instance=settings.instance, tasks=tasks, put_aside=inbox.put_aside, control=control
+            bus,
+            config,
+            instance=settings.instance,
+            tasks=tasks,
+            put_aside=inbox.put_aside,
+            control=control,
         )
         orders_from = await _day_start(bus, config) if live else 1
-        market_from = await _resume(bus, settings, config, handler) or orders_from
+        market_from = await _resume(bus, settings, handler) or orders_from
+        schedule = ScheduleNews(handler)
         async with (
+            read_stream(
+                bus,
+                name="signal-config",
+                stream=f"KV_{subjects.CONFIG_BUCKET}",
+                filters=[f"$KV.{subjects.CONFIG_BUCKET}.{subjects.config_schedule_key(bus.run_id)}"],
+                start=LAST_PER_SUBJECT,
+                handle=schedule.hear,
+            ),
             read_stream(
                 bus,
                 name=ORDER_READER,
@@ -122,13 +138,16 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
                 bus,
                 name=MARKET_READER,
                 stream="MD",
-                filters=_filters(config),
+                filters=MARKET_FILTERS,
                 start=market_from,
                 handle=inbox.market_data,
                 room=inbox.room,
             ),
         ):
-            working = [tasks.create_task(inbox.work(handler), name="work")]
+            working = [
+                tasks.create_task(inbox.work(handler), name="work"),
+                tasks.create_task(schedule.acknowledge(), name="schedule"),
+            ]
             if live:
                 working.append(tasks.create_task(_checkpoints(handler, settings), name="checkpoints"))
             await stop.wait()
@@ -141,9 +160,24 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
                     await handler.checkpoint_live()
 
 
-def _filters(config: BreakwaterConfig) -> list[str]:
-    per_symbol = [f(symbol) for symbol in config.portfolio.symbols for f in (subjects.trades, subjects.daily_bars)]
-    return [*per_symbol, subjects.clock()]
+class ScheduleNews:
+    """Acknowledges each change of the schedule of configurations."""
+
+    def __init__(self, handler: SignalHandler) -> None:
+        """Have this handler state what it makes of a change."""
+        self._handler = handler
+        self._changed = asyncio.Event()
+
+    def hear(self, _delivery: Delivery) -> None:
+        """Take note that the schedule has changed."""
+        self._changed.set()
+
+    async def acknowledge(self) -> None:
+        """State what is scheduled after each change, until cancelled."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await self._handler.schedule_changed()
 
 
 async def _day_start(bus: Bus, config: BreakwaterConfig) -> Since:
@@ -173,17 +207,13 @@ async def _last_clock(bus: Bus) -> tuple[int, int] | None:
     return decoded.value.now_ms, nanoseconds_of(message["time"]) // 1_000_000
 
 
-async def _resume(
-    bus: Bus, settings: SignalSettings, config: BreakwaterConfig, handler: SignalHandler
-) -> int | After | None:
+async def _resume(bus: Bus, settings: SignalSettings, handler: SignalHandler) -> int | After | None:
     """Restore the last checkpoint; return where to read market data from, None without a checkpoint."""
     value = await bus.read(subjects.CHECKPOINT_BUCKET, subjects.signal_state_key(settings.run_id, settings.instance))
     if value is None:
         return None
     checkpoint = Checkpoint.decode(value)
-    if checkpoint.strategy_version != config.version:
-        get_logger().info("configuration_changed", before=checkpoint.strategy_version, now=config.version)
-    handler.resume(checkpoint)
+    await handler.resume(checkpoint)
     first = int((await bus.api("STREAM.INFO.MD"))["state"]["first_seq"])
     if first > checkpoint.market_sequence:
         handler.mark_gap()

@@ -111,7 +111,7 @@ async def test_a_process_that_starts_late_in_the_day_and_one_that_resumes_publis
         resumed = SignalHandler(live_bus, CONFIG, instance="a", tasks=tasks, put_aside=no_letter)
         checkpoint = await checkpoint_of(live_bus)
         assert checkpoint is not None
-        resumed.resume(checkpoint)
+        await resumed.resume(checkpoint)
         for number, value in enumerate([*bars(), *BREAKOUT], 1):
             await late.market_message(message(value, number))
         for handler in (first, late, resumed):

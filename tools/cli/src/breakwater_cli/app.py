@@ -1,7 +1,7 @@
 """The `breakwater` command: what each subcommand takes and prints; the work is done in the modules beside it.
 
 Exit codes: 0 done, 1 failed, 2 bad input or settings, 3 something needed is absent (NATS, database, exchange, port),
-4 ordered but not confirmed in time (`halt`, `flatten`), 130 interrupted.
+4 ordered but not confirmed in time (`halt`, `flatten`), 130 interrupted. `fetch` and `data` say what 1 means for them.
 """
 
 import asyncio
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from breakwater_cli.config_commands import config as config_commands
 from breakwater_cli.dead import dead
+from breakwater_cli.fetch import fetch
 from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.errors import exit_code_of, explain
 from breakwater_runtime.logs import configure_logs
@@ -34,6 +36,8 @@ app = typer.Typer(
 )
 
 app.add_typer(dead)
+app.add_typer(fetch)
+app.add_typer(config_commands)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML or JSON configuration.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given several times.")]
@@ -323,6 +327,31 @@ def record(
 
 
 @app.command()
+def data(
+    sources: Annotated[list[str], typer.Argument(help="Files, folders, or SYMBOL=FILE.")],
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+    everything: Annotated[bool, typer.Option("--all", help="List every gap, incomplete day and repeated row.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List what recordings hold per symbol: extent, gaps, incomplete days, repeated rows, faults.
+
+    Days are those of the configured session. Exit code 0: every file can be read, 1: one has a fault, 2: bad input.
+    """
+    from breakwater_cli.data import as_values, show
+    from breakwater_recordings.inventory import take_inventory
+    from breakwater_runtime.config_file import read_config
+
+    inventory = take_inventory(sources, session=read_config(config, overrides or ()).session.session())
+    if as_json:
+        _print(as_values(inventory), as_json=True, text="")
+    else:
+        show(inventory, everything=everything)
+    if inventory.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
 def up(
     more: MoreRecordings = None,
     out: Annotated[Path, typer.Option("--out", help="Folder for the database, logs and the bus.")] = Path("var/up"),
@@ -496,23 +525,6 @@ def parity(
         show(found)
     if not found.is_equal:
         raise typer.Exit(DIFFERENT)
-
-
-@app.command("config")
-def show_config(
-    config: ConfigOption = None,
-    overrides: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check a configuration and print it in full, with its version."""
-    import yaml
-
-    from breakwater_runtime.config_file import read_config
-
-    settings = read_config(config, overrides or ())
-    values = settings.as_values()
-    text = f"# version {settings.version}\n{yaml.safe_dump(values, sort_keys=False)}".rstrip()
-    _print({"version": settings.version, "config": values}, as_json=as_json, text=text)
 
 
 @app.command()

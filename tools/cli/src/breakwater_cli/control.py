@@ -18,6 +18,7 @@ from breakwater_core.control import EVERY_ACCOUNT, Control, Gate
 from breakwater_core.control_answers import Acknowledgement, FlatProof, Heard, live
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.identities import check_name
+from breakwater_core.market import LIVE_RUN_ID
 from breakwater_runtime.bus import Bus, BusError, connect, redacted
 from breakwater_runtime.control import ControlStore, StoredControl, read_acknowledgements
 from breakwater_runtime.errors import DependencyError
@@ -57,7 +58,7 @@ async def halt(address: BusAddress, account: str | None, *, reason: str, wait_s:
         DependencyError: If the bus is not reachable.
         InvalidInputError: If no executor trades the account.
     """
-    async with _bus(address) as bus:
+    async with open_bus(address) as bus:
         await _check_account(bus, account)
         stored = await ControlStore(bus).change(lambda control: control.halt(account, reason=reason))
         epoch = stored.control.epoch
@@ -75,7 +76,7 @@ async def resume(address: BusAddress, account: str | None, *, gives_up_flatten: 
         DependencyError: If the bus is not reachable.
         InvalidInputError: If a flatten is not proven yet and is not to be given up.
     """
-    async with _bus(address) as bus:
+    async with open_bus(address) as bus:
         await _check_account(bus, account)
         if not gives_up_flatten:
             await _check_flattened(bus, account)
@@ -90,7 +91,7 @@ async def flatten(address: BusAddress, account: str | None, *, reason: str, wait
         DependencyError: If the bus is not reachable.
         InvalidInputError: If no executor trades the account.
     """
-    async with _bus(address) as bus:
+    async with open_bus(address) as bus:
         await _check_account(bus, account)
         at_ms = time.time_ns() // 1_000_000
         stored = await ControlStore(bus).change(
@@ -113,7 +114,7 @@ async def status(address: BusAddress) -> Answer:
     Raises:
         DependencyError: If the bus is not reachable.
     """
-    async with _bus(address) as bus:
+    async with open_bus(address) as bus:
         stored = await ControlStore(bus).read()
         values = await _values(bus, stored)
         lines = _state_lines(stored.control)
@@ -145,9 +146,16 @@ def confirm(question: str) -> bool:
 
 
 @asynccontextmanager
-async def _bus(address: BusAddress) -> AsyncIterator[Bus]:
+async def open_bus(address: BusAddress, run_id: str = LIVE_RUN_ID) -> AsyncIterator[Bus]:
+    """Connect for one command.
+
+    Raises:
+        DependencyError: If the bus is not reachable, or does not answer.
+    """
     password = None if address.password is None else SecretStr(address.password)
-    settings = ServiceSettings(nats_url=address.url, nats_user=address.user, nats_password=password, instance="command")
+    settings = ServiceSettings(
+        nats_url=address.url, nats_user=address.user, nats_password=password, run_id=run_id, instance="command"
+    )
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(_CONNECT_S):

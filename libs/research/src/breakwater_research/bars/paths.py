@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from breakwater_research.bars.compiled import compiled, inlined
+from breakwater_research.bars.compiled import inlined, uncounted
 
 TRADES_PER_BAR = 4
 TRADES_PER_BLOCK = 128
@@ -128,7 +128,7 @@ def first_within(paths: Paths, zones: tuple[float, float, float, float], start: 
     return stop
 
 
-@compiled
+@uncounted
 def scan_day(
     paths: Paths,
     start: int,

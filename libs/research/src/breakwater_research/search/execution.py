@@ -133,7 +133,7 @@ class DaskExecutor:
         self._dask: Any = distributed  # its calls have no types
         self._market = market
         try:
-            self._client: Any = self._dask.Client(address, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
+            self._client: Any = self._dask.Client(address, timeout=_CONNECT_TIMEOUT_S)
             self._client.wait_for_workers(1, timeout=_CONNECT_TIMEOUT_S)
         except (OSError, TimeoutError, ValueError) as error:
             raise ClusterError(f"no Dask scheduler with workers answers at {address}: {error}") from error

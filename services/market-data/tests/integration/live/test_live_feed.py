@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from breakwater_core.config import BreakwaterConfig
+from breakwater_core.config_schedule import ConfigSchedule, ConfigVersion, DayVersion, ScheduledVersion
 from breakwater_core.market import BarState, ClockKind
 from breakwater_core.session import Session
 from breakwater_recordings.day_openings import read_day_opening
 from breakwater_recordings.sources import open_recording
 from breakwater_runtime.bus import Bus
+from breakwater_runtime.config_versions import ConfigStore
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.readers import read_stream
 from market_data_service.incomplete_days import IncompleteDays
@@ -277,3 +280,53 @@ async def test_an_absent_exchange_is_named(live_settings: Any, exchange: Any) ->
     expected = pytest.RaisesExc(DependencyError, match="the exchange did not answer at http://127.0.0.1")
     with pytest.RaisesGroup(expected, flatten_subgroups=True, allow_unwrapped=True):
         await run(live_settings(), asyncio.Event())
+
+
+async def test_the_symbols_of_a_version_that_is_to_begin_are_followed_without_a_restart(
+    exchange: Any, listener: Any, live_service: Any, live_bus: Bus
+) -> None:
+    wider = ConfigVersion.of(
+        BreakwaterConfig.parse({"portfolio": {"symbols": ["BTCUSDT", "SOLUSDT"]}, "strategy": {"ma_window": 8}})
+    )
+    today = datetime.fromtimestamp(exchange.now_ms() / 1000, tz=UTC).date()
+    store = ConfigStore(live_bus)
+    async with live_service():
+        await connected(exchange, listener)
+        await exchange.trade("BTCUSDT", 1)
+        await listener.until(lambda: listener.prices("BTCUSDT"))
+        await store.keep(wider)
+        entry = ScheduledVersion(today + timedelta(days=1), wider.version, "", 0)
+        await store.replace_schedule(ConfigSchedule().with_entry(entry), last=0)
+        await connected(exchange, listener, 2)
+        await listener.until(lambda: len(listener.bars("SOLUSDT", BarState.OPEN)) == 1)
+        assert len(listener.bars("SOLUSDT", BarState.CLOSED)) == 10
+        assert len(listener.bars("BTCUSDT", BarState.CLOSED)) == 5 + 10
+        for symbol, price in (("BTCUSDT", 2), ("ETHUSDT", 3), ("SOLUSDT", 4)):
+            await exchange.trade(symbol, price)
+        await listener.until(lambda: listener.prices("SOLUSDT") and listener.prices("ETHUSDT"))
+        for day in (today, today + timedelta(days=1), today + timedelta(days=2)):
+            await store.fix_day(DayVersion(day, wider.version, 1))
+        await connected(exchange, listener, 3)
+        for symbol, price in (("ETHUSDT", 5), ("SOLUSDT", 6), ("BTCUSDT", 7)):
+            await exchange.trade(symbol, price)
+        await listener.until(lambda: len(listener.prices("BTCUSDT")) == 3)
+    assert (listener.prices("BTCUSDT"), listener.prices("SOLUSDT")) == ([1, 2, 7], [4, 6])
+    assert listener.prices("ETHUSDT") == [3]
+    assert not listener.alerts("data_gap")
+
+
+async def test_a_symbol_that_the_exchange_does_not_answer_for_holds_up_no_other(
+    exchange: Any, listener: Any, live_service: Any, live_bus: Bus
+) -> None:
+    wider = ConfigVersion.of(BreakwaterConfig.parse({"portfolio": {"symbols": ["BTCUSDT", "SOLUSDT"]}}))
+    today = datetime.fromtimestamp(exchange.now_ms() / 1000, tz=UTC).date()
+    store = ConfigStore(live_bus)
+    async with live_service():
+        await connected(exchange, listener)
+        exchange.refused_requests.add("candles")
+        await store.keep(wider)
+        entry = ScheduledVersion(today + timedelta(days=1), wider.version, "", 0)
+        await store.replace_schedule(ConfigSchedule().with_entry(entry), last=0)
+        await listener.until(lambda: listener.alerts("symbol_not_followed"))
+        await exchange.trade("BTCUSDT", 1)
+        await listener.until(lambda: listener.prices("BTCUSDT") == [1])

@@ -1,0 +1,1 @@
+"""Fetching recorded market data: candles and funding rates over REST, trades from the public archive."""
