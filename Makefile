@@ -20,8 +20,8 @@ setup: $(UV)  ## install everything into .venv
 demo: setup  ## trade a synthetic market through all services; results in var/demo
 	$(RUN) breakwater demo --out var/demo
 
-test: setup  ## all tests, in PROCESSES=n (3) at once
-	$(RUN) pytest -n $(or $(PROCESSES),3) --dist loadgroup
+test: setup  ## all tests; PROCESSES=n runs them in n processes
+	$(RUN) pytest -n $(or $(PROCESSES),0) --dist loadgroup
 
 test-quick: setup  ## the tests that take less than ten seconds each
 	$(RUN) pytest -m "not slow"
