@@ -105,7 +105,8 @@ def search_request(request: OptimizeRequest) -> SearchRequest:
         "last_day": _day,
     }
     fields: dict[str, Any] = {
-        name: kinds[name](value) if name in kinds else _whole(values, name) for name, value in values.items()}
+        name: kinds[name](value) if name in kinds else _whole(values, name) for name, value in values.items()
+    }
     return SearchRequest(space=space, plan=plan, **fields)
 
 

@@ -5,7 +5,7 @@ is what the tick engine would compute from the recording. It is made once, read-
 of parameter sets and threads. Prices are float64 quote currency per 1 base unit, times int64 milliseconds UTC.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import pairwise
@@ -190,25 +190,21 @@ def open_bar_table(recording: Recording, session: Session) -> BarTable:
 
 
 def rebuilt(
-    table: BarTable, times: NDArray[np.int64], prices: Mapping[str, NDArray[np.float64]], trade_at: NDArray[np.int64]
+    table: BarTable, times: NDArray[np.int64], prices: NDArray[np.float64], trade_at: NDArray[np.int64]
 ) -> BarTable:
     """Return the table with other bars of the same symbols and days, and its running highs and lows made anew.
 
     Args:
         table: Gives everything that is not replaced.
         times: As `Paths.times`.
-        prices: `opens`, `highs`, `lows` and `closes` as in `Paths`.
+        prices: As `Paths.prices`.
         trade_at: As `BarTable.trade_at`, of the new bars.
     """
-    highs, lows = prices["highs"], prices["lows"]
     paths = table.paths._replace(
         times=times,
-        opens=prices["opens"],
-        highs=highs,
-        lows=lows,
-        closes=prices["closes"],
-        block_highs=_blocks(highs, np.maximum),
-        block_lows=_blocks(lows, np.minimum),
+        prices=prices,
+        block_highs=_blocks(prices, np.maximum),
+        block_lows=_blocks(prices, np.minimum),
     )
     running_highs, running_lows = _running(paths, trade_at)
     return replace(

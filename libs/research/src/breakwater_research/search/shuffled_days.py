@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from breakwater_core.errors import InvalidInputError
-from breakwater_research.bars.bar_table import TRADES_PER_BAR, BarTable, rebuilt
-from breakwater_research.bars.paths import Paths
+from breakwater_research.bars.bar_table import BarTable, rebuilt
+from breakwater_research.bars.paths import TRADES_PER_BAR, Paths
 
 
 def shuffled_order(table: BarTable, days: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -56,14 +56,14 @@ def with_days_in_order(table: BarTable, order: NDArray[np.int64]) -> BarTable:
         np.tile(table.day_starts_ms[:-1] - table.day_starts_ms[:-1][order], len(table.symbols)), counts.ravel()
     )
     paths: Paths = table.paths
-    moved = {name: getattr(paths, name)[source] * factors for name in ("opens", "highs", "lows", "closes")}
+    moved = paths.prices.reshape(-1, TRADES_PER_BAR)[source] * factors[:, np.newaxis]
     moved_at = np.zeros_like(bar_at)
     moved_at[:, 1:] = np.cumsum(counts, axis=1)
     moved_at += bar_at[:, :1]
     return rebuilt(
         replace(table, complete=table.complete[:, order]),
         paths.times[source] + shifts,
-        moved,
+        moved.ravel(),
         moved_at * TRADES_PER_BAR,
     )
 

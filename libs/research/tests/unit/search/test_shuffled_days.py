@@ -21,10 +21,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> BarTable:
 def paths_of_days(table: BarTable, symbol: int) -> list[list[float]]:
     """Each day's bars relative to its open."""
     bars = table.trade_at[symbol] // 4
-    columns = np.stack([table.paths.opens, table.paths.highs, table.paths.lows, table.paths.closes])
-    return [
-        (columns[:, start:stop] / table.paths.opens[start]).ravel().tolist() for start, stop in itertools.pairwise(bars)
-    ]
+    columns = table.paths.prices.reshape(-1, 4).T
+    return [(columns[:, start:stop] / columns[0, start]).ravel().tolist() for start, stop in itertools.pairwise(bars)]
 
 
 def test_days_left_in_place_give_the_same_table(table: BarTable) -> None:
