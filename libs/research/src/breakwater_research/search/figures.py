@@ -21,6 +21,9 @@ DAYS_PER_YEAR: Final = 365
 SMALLEST_DRAWDOWN: Final = 1e-4
 """A drawdown below one basis point counts as one, so that a series without any has a finite Calmar ratio."""
 
+RUINED: Final = -1e9
+"""Score of a set that lost everything, by any objective: below every other."""
+
 _SETS_AT_A_TIME: Final = 512
 
 Returns = NDArray[np.float64]
@@ -130,7 +133,13 @@ class Objective:
         return self.name if self.drawdown_cap is None else f"{self.name}@{self.drawdown_cap:g}"
 
     def scores(self, table: FigureTable) -> NDArray[np.float64]:
-        """Return the score of each set, shape (n_sets,), finite; larger is better."""
+        """Return the score of each set, shape (n_sets,), finite; larger is better.
+
+        A set that lost everything scores `RUINED`: one day of -100 % between calm ones has a Sharpe ratio close to 0.
+        """
+        return np.where(table.total_return <= -1.0, RUINED, self._of_survivors(table))
+
+    def _of_survivors(self, table: FigureTable) -> NDArray[np.float64]:
         if self.name == "sharpe":
             return table.sharpe
         if self.name == "calmar":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from breakwater_core.errors import InvalidInputError
 from breakwater_research.bars.bar_table import BarTable, rebuilt
-from breakwater_research.bars.paths import TRADES_PER_BAR, Paths
+from breakwater_research.bars.paths import TRADES_PER_BAR
 
 
 def shuffled_order(table: BarTable, days: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -55,15 +55,14 @@ def with_days_in_order(table: BarTable, order: NDArray[np.int64]) -> BarTable:
     shifts = np.repeat(
         np.tile(table.day_starts_ms[:-1] - table.day_starts_ms[:-1][order], len(table.symbols)), counts.ravel()
     )
-    paths: Paths = table.paths
-    moved = paths.prices.reshape(-1, TRADES_PER_BAR)[source] * factors[:, np.newaxis]
+    prices = table.paths.prices.reshape(-1, TRADES_PER_BAR)[source] * factors[:, None]
     moved_at = np.zeros_like(bar_at)
     moved_at[:, 1:] = np.cumsum(counts, axis=1)
     moved_at += bar_at[:, :1]
     return rebuilt(
         replace(table, complete=table.complete[:, order]),
-        paths.times[source] + shifts,
-        moved.ravel(),
+        table.paths.times[source] + shifts,
+        prices.ravel(),
         moved_at * TRADES_PER_BAR,
     )
 

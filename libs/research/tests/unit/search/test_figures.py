@@ -64,6 +64,15 @@ def test_a_set_beyond_the_drawdown_cap_ranks_below_every_set_within_it(rows: lis
 
 
 @pytest.mark.parametrize("text", ["sharpe", "calmar", "cagr", "cagr@0.25"])
+def test_a_set_that_lost_everything_ranks_below_one_that_loses_every_day(text: str) -> None:
+    ruined, losing = [0.01] * 50 + [-1.0] + [0.0] * 49, [-0.05, -0.051] * 50
+    table = figures(np.array([ruined, losing]))
+    assert table.sharpe[0] > table.sharpe[1]
+    scores = Objective.parse(text).scores(table)
+    assert scores[0] < scores[1]
+
+
+@pytest.mark.parametrize("text", ["sharpe", "calmar", "cagr", "cagr@0.25"])
 def test_an_objective_is_written_as_it_is_read(text: str) -> None:
     assert str(Objective.parse(text)) == text
 

@@ -179,18 +179,18 @@ def test_an_interrupted_search_goes_on_where_it_was_and_gives_the_same_files(
     parts.close()
 
 
-def test_bayesian_windows_choose_among_sets_that_their_own_days_asked_for(noise: BarTable, tmp_path: Path) -> None:
+def test_days_that_only_judge_do_not_say_which_sets_a_bayesian_search_tries(noise: BarTable, tmp_path: Path) -> None:
     space = SearchSpace(FREE, axes_of(["strategy.k_long=0.2:2.0:0.1", "strategy.ma_window=2:20:1"]))
-    plan = WalkForwardPlan(WindowKind.ANCHORED, 60, 70)
-    found = searched(noise, tmp_path / "a", space=space, method=Method.BAYES, trials=20, permutations=0, plan=plan)
-    assert 20 <= len(found.configs) <= 60
+    plan = WalkForwardPlan(WindowKind.ANCHORED, 60, 70)  # chosen on the first 60, 130 and (in-sample) 140 days
+    given = {"space": space, "method": Method.BAYES, "trials": 48, "permutations": 0, "plan": plan}
+    found = searched(noise, tmp_path / "a", **given)
+    assert 48 <= len(found.configs) <= 3 * 48
     order = np.arange(200)
-    order[130:] = order[130:][::-1]
-
-    changed = with_days_in_order(noise, order)
-    other = searched(changed, tmp_path / "b", space=space, method=Method.BAYES, trials=20, permutations=0, plan=plan)
-    chosen = [item.configs[item.choices[1].chosen].version for item in (found, other)]
-    assert chosen[0] == chosen[1]  # its days end before the bars that changed
+    order[140:] = order[140:][::-1]
+    other = searched(with_days_in_order(noise, order), tmp_path / "b", **given)
+    assert (other.returns[:, 140:].sum(axis=1) != found.returns[: len(other.returns), 140:].sum(axis=1)).any()
+    assert [config.version for config in other.configs] == [config.version for config in found.configs]
+    assert [choice.chosen for choice in other.choices] == [choice.chosen for choice in found.choices]
 
 
 def test_too_few_days_are_refused(noise: BarTable, tmp_path: Path) -> None:

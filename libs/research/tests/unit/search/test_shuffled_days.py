@@ -1,6 +1,6 @@
 """A market with its days in another order: what moves, what stays, and that nothing else changes."""
 
-import itertools
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,10 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> BarTable:
 
 def paths_of_days(table: BarTable, symbol: int) -> list[list[float]]:
     """Each day's bars relative to its open."""
-    bars = table.trade_at[symbol] // 4
-    columns = table.paths.prices.reshape(-1, 4).T
-    return [(columns[:, start:stop] / columns[0, start]).ravel().tolist() for start, stop in itertools.pairwise(bars)]
+    return [
+        (table.paths.prices[start:stop] / table.paths.prices[start]).tolist()
+        for start, stop in pairwise(table.trade_at[symbol])
+    ]
 
 
 def test_days_left_in_place_give_the_same_table(table: BarTable) -> None:
