@@ -25,9 +25,7 @@ from breakwater_research.bars.bars_engine import run_bars_backtest
 from breakwater_research.cost_records import CostRecords
 from breakwater_research.tick_backtest import run_tick_backtest
 
-SYMBOLS = tuple(
-    f"{base}USDT" for base in ("ADA", "BNB", "BTC", "DOGE", "DOT", "ETH", "LTC", "MATIC", "SOL", "TRX")
-)
+SYMBOLS = tuple(f"{base}USDT" for base in ("ADA", "BNB", "BTC", "DOGE", "DOT", "ETH", "LTC", "MATIC", "SOL", "TRX"))
 
 
 def outcome(run: Callable[..., Report], recording: Recording, config: BreakwaterConfig, **span: date | None) -> object:
