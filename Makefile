@@ -5,7 +5,9 @@ RUN := $(UV) run --frozen
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-quick chaos lint types imports proto proto-check bench clean
+DATA ?= ../shared/data
+
+.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -19,6 +21,9 @@ setup: $(UV)  ## install everything into .venv
 
 demo: setup  ## trade a synthetic market through all services; results in var/demo
 	$(RUN) breakwater demo --out var/demo
+
+study: setup  ## make docs/study.md and its graphics from the candles in DATA (../shared/data); pages in var/study
+	$(RUN) breakwater study --data $(DATA) --document docs/study.md --out var/study
 
 test: setup  ## all tests; PROCESSES=n runs them in n processes
 	$(RUN) pytest -n $(or $(PROCESSES),0) --dist loadgroup

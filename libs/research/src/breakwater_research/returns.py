@@ -1,21 +1,19 @@
-"""A series of daily returns and the figures that are read off it.
+"""A series of daily returns under a name, as charts and tables take it; its figures are those of `return_figures`.
 
-Returns are shares of the equity at the day's open (0.01 is 1 %), net of all costs, and compound. Every calendar day
-counts: a year has 365 trading days. The risk-free rate is taken as 0.
+Returns are shares of the equity at the day's open (0.01 is 1 %), net of all costs, and compound.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from breakwater_core.errors import InvalidInputError
-
-DAYS_PER_YEAR = 365
-"""Crypto markets trade every day."""
+from breakwater_research.return_figures import DAYS_PER_YEAR, ReturnFigures, return_figures
 
 _EPOCH = date(1970, 1, 1)
 
@@ -75,31 +73,35 @@ class ReturnSeries:
         """Length of the series, years."""
         return self.days.size / DAYS_PER_YEAR
 
+    @cached_property
+    def figures(self) -> ReturnFigures:
+        """Growth and risk, as `return_figures` defines them."""
+        return return_figures(self.returns)
+
     @property
     def annual_growth(self) -> float:
-        """Compound annual growth rate (CAGR): `growth ** (1 / years) - 1`."""
-        return math.pow(float(self.growth[-1]), 1 / self.years) - 1
+        """Compound annual growth rate."""
+        return self.figures.cagr
 
     @property
     def annual_volatility(self) -> float:
-        """Standard deviation (n - 1) of daily returns times the root of 365; no number for fewer than two days."""
-        return float(self.returns.std(ddof=1)) * math.sqrt(DAYS_PER_YEAR) if self.days.size > 1 else math.nan
+        """Standard deviation per year; no number for fewer than two days."""
+        return _number(self.figures.volatility)
 
     @property
     def sharpe(self) -> float:
-        """Mean over standard deviation (n - 1) of daily returns, times the root of 365 (Sharpe, 1994)."""
-        deviation = self.annual_volatility
-        return float(self.returns.mean()) * DAYS_PER_YEAR / deviation if deviation > 0 else math.nan
+        """Sharpe ratio per year; no number where nothing varies."""
+        return _number(self.figures.sharpe)
 
     @property
     def max_drawdown(self) -> float:
         """Largest drawdown, as a share."""
-        return float(self.drawdowns.max())
+        return self.figures.max_drawdown
 
     @property
     def calmar(self) -> float:
-        """CAGR over the largest drawdown (Young, 1991); no number without a drawdown."""
-        return self.annual_growth / self.max_drawdown if self.max_drawdown > 0 else math.nan
+        """Growth per year over the largest drawdown; no number without a drawdown."""
+        return _number(self.figures.calmar)
 
     @property
     def longest_below_peak_days(self) -> int:
@@ -132,6 +134,10 @@ class ReturnSeries:
         """
         chosen = (self.days >= day_number(first)) & (self.days <= day_number(last))
         return ReturnSeries(self.name, self.days[chosen], self.returns[chosen])
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def day_number(day: date) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from breakwater_core.events import FillKind, Side
+from breakwater_core.events import Side
 from breakwater_core.report import Report
 from breakwater_research.charts import Chart, Scale
 from breakwater_research.figures import AccountFigures, RunFigures, SymbolFigures, run_figures
@@ -136,6 +136,7 @@ def _headlines(rows: ReportRows, figures: RunFigures) -> list[Headline]:
     return [
         Headline("Total return", _range(returns, signed=True), last_equity, tone_of(*returns)),
         Headline("Max drawdown", _range(drawdowns, signed=False), several),
+        *(_growth_and_risk(figures.accounts[0]) if len(figures.accounts) == 1 else ()),
         Headline("Days", f"{figures.days:,}", _best_and_worst(figures)),
         Headline("Trades", f"{figures.closed_trades:,}", still_open),
         Headline("Win rate", percent(figures.win_rate, 1), "after costs" if figures.win_rate is not None else ""),
@@ -143,6 +144,17 @@ def _headlines(rows: ReportRows, figures: RunFigures) -> list[Headline]:
         Headline("Average slippage", basis_points(figures.average_slippage_bps), *notes),
         Headline("Refused", f"{len(rows.refused):,}", "decisions without an order"),
     ]
+
+
+def _growth_and_risk(account: AccountFigures) -> tuple[Headline, ...]:
+    """Return the annual figures of an account; one that its days do not define is a dash."""
+    returns = account.returns
+    return (
+        Headline("Growth a year", percent(returns.cagr, signed=True), f"volatility {percent(returns.volatility, 1)}"),
+        Headline("Sharpe ratio", fixed(returns.sharpe), "annual, no risk-free rate"),
+        Headline("Sortino ratio", fixed(returns.sortino), "annual"),
+        Headline("Calmar ratio", fixed(returns.calmar), f"{percent(account.exposure, 1)} of the time in a position"),
+    )
 
 
 def _best_and_worst(figures: RunFigures) -> str:
@@ -218,12 +230,11 @@ def _costs(rows: ReportRows, figures: RunFigures, trips: Sequence[RoundTrip]) ->
     """Return what the trades made before costs, what each kind of cost took, and what was left."""
     if not rows.fills:
         return []
-    slippage = _slippage_cost(rows)
     net = sum((trip.result for trip in trips), Decimal(0))
     values = (
-        ("Before costs", net + figures.fees + figures.funding + slippage),
+        ("Before costs", net + figures.fees + figures.funding + figures.slippage),
         ("Fees", -figures.fees),
-        ("Slippage", -slippage),
+        ("Slippage", -figures.slippage),
         ("Funding", -figures.funding),
         ("Net result", net),
     )
@@ -236,17 +247,6 @@ def _costs(rows: ReportRows, figures: RunFigures, trips: Sequence[RoundTrip]) ->
             [(label, float(value), fixed(value, 2, signed=True)) for label, value in values],
         )
     ]
-
-
-def _slippage_cost(rows: ReportRows) -> Decimal:
-    """Return what fills cost more than the target price of their order, quote currency."""
-    targets = {order.order_link_id: order.target_price for order in rows.orders if order.target_price > 0}
-    cost = Decimal(0)
-    for fill in rows.fills:
-        target = targets.get(fill.order_link_id)
-        if target is not None and fill.kind is not FillKind.FUNDING:
-            cost += (fill.price - target) * fill.side.sign * fill.quantity
-    return cost
 
 
 def _trade_list(rows: ReportRows, trips: Sequence[RoundTrip]) -> TradeList:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.session import Session
+from breakwater_recordings.csv_tables import read_header
+from breakwater_recordings.funding import REQUIRED_COLUMNS as FUNDING_COLUMNS
+from breakwater_recordings.parquet_file import SUFFIX as PARQUET_SUFFIX
 from breakwater_recordings.parts import RecordedPart
 from breakwater_recordings.recording import Recording
 from breakwater_recordings.sources import open_recording
@@ -15,7 +18,7 @@ from breakwater_research.study.straight_lines import span_of
 LONGEST_SPAN_MS = 3_600_000
 """Longer bars do not say when within the day a target was crossed, nor what came first."""
 
-_SUFFIXES = (".csv", ".csv.gz", ".parquet")
+_SUFFIXES = (".csv", ".csv.gz", PARQUET_SUFFIX)
 _DAY_MS = 86_400_000
 
 
@@ -62,10 +65,12 @@ class CandleFolder:
     Attributes:
         series: Sorted by span, symbol and time.
         left_out: What cannot or shall not be used.
+        funding_files: Files of recorded funding rates.
     """
 
     series: tuple[CandleSeries, ...]
     left_out: tuple[LeftOut, ...]
+    funding_files: tuple[Path, ...] = ()
 
     def spans_ms(self) -> list[int]:
         """Return the spans that there are, shortest first."""
@@ -93,9 +98,13 @@ def find_candles(
     """
     series: list[CandleSeries] = []
     left_out: list[LeftOut] = []
+    funding_files: list[Path] = []
     for path in _files(folders):
         if any(path.match(pattern) for pattern in leave_out):
             left_out.append(LeftOut(path.name, "its name is on the list of other markets"))
+            continue
+        if _is_funding(path):
+            funding_files.append(path)
             continue
         try:
             recording = open_recording([str(path)], session=session)
@@ -118,7 +127,7 @@ def find_candles(
             f"{', '.join(map(str, folders))}: no candles of an hour or less that can be used; fetch some or name others"
         )
     series.sort(key=lambda one: (one.span_ms, one.symbol, one.part.start_ms))
-    return CandleFolder(tuple(series), tuple(left_out))
+    return CandleFolder(tuple(series), tuple(left_out), tuple(funding_files))
 
 
 def longest_histories(folder: CandleFolder, span_ms: int, count: int) -> tuple[str, ...]:
@@ -167,6 +176,16 @@ def _overlap(one: CandleSeries, other: CandleSeries) -> bool:
 
 def _span_of(part: RecordedPart, session: Session) -> int:
     return span_of(Recording([part], session=session))
+
+
+def _is_funding(path: Path) -> bool:
+    """Return whether the file's header is that of funding rates; one that cannot be read is left to the readers."""
+    if path.name.endswith(PARQUET_SUFFIX):
+        return False
+    try:
+        return set(FUNDING_COLUMNS) <= set(read_header(path).names)
+    except InvalidInputError:
+        return False
 
 
 def _files(folders: Sequence[Path]) -> list[Path]:

@@ -151,9 +151,8 @@ def known_and_not_known(study: Study) -> tuple[tuple[str, str], ...]:
     chosen = (
         "The symbols were named by the user of the study."
         if named
-        else "The symbols are those with the longest history among the candles given: no price was looked at, but a market "
-        "that was "
-        "delisted since leaves no candles."
+        else "The symbols are those with the longest history among the candles given: no price was looked at, but a "
+        "market that was delisted since leaves no candles."
     )
     worst = percent(study.worst_fills.series.total if study.worst_fills else None, 1, signed=True)
     cut = (

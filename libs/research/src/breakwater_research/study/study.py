@@ -22,6 +22,7 @@ from breakwater_research.study.candle_files import (
     joined,
     longest_histories,
 )
+from breakwater_research.study.funding_part import FundingComparison, compare_funding
 from breakwater_research.study.plan import SYMBOLS, StudyPlan
 from breakwater_research.study.search_part import SearchOutcome, search_outcome
 from breakwater_research.study.spans import SpanComparison, compare_spans
@@ -100,6 +101,7 @@ class Study:
         targets: k of longs against k of shorts.
         search: Walk-forward and tests over the sets of `averages`.
         spans: The same days on bars of other spans.
+        funding: Recorded funding beside the constant; None without records.
     """
 
     plan: StudyPlan
@@ -123,6 +125,7 @@ class Study:
     targets: Surface
     search: SearchOutcome
     spans: tuple[SpanComparison, ...]
+    funding: FundingComparison | None
 
 
 def run_study(plan: StudyPlan, *, watch: Watcher = lambda what: None) -> Study:
@@ -181,6 +184,7 @@ def run_study(plan: StudyPlan, *, watch: Watcher = lambda what: None) -> Study:
         targets=runs.targets(config),
         search=search,
         spans=_spans(raw, table, folder, span_ms, config),
+        funding=compare_funding(table, config, folder.funding_files),
     )
 
 
