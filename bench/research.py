@@ -33,7 +33,8 @@ async def measure(effort: Effort) -> Section:
     figures: list[Figure] = []
     notes: list[str] = []
     faults: list[str] = []
-    first_s = {title: await first_start_s(title, year, folder / f"code-{title}") for title in (OWN, "vectorbt")}
+    compiling = effort.pick((OWN, "vectorbt"), (OWN,))
+    first_s = {title: await first_start_s(title, year, folder / f"code-{title}") for title in compiling}
     runs = await runs_of(effort, year, _plans(effort), notes)
     figures += speed(runs) + _preparation(runs, first_s) + _memory(runs)
     faults += compare(runs, "synthetic", notes)
@@ -113,7 +114,7 @@ async def _growth(effort: Effort, folder: Path, days: int, titles: Sequence[str]
         timed = await sweep_seconds(OWN, folder, length, _SIZES, effort.repetitions)
         for size, seconds in zip(_SIZES, timed, strict=True):
             figures.append(Figure(f"{OWN}, {length} days x {size:,} sets", "s", tuple(seconds)))
-        if "vectorbt" in titles:
+        if "vectorbt" in titles and not effort.is_quick:
             (seconds,) = await sweep_seconds("vectorbt", folder, length, (1,), 1)
             figures.append(Figure(f"vectorbt, {length} days x 1 set", "s", tuple(seconds)))
     return figures

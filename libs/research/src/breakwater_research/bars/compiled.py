@@ -27,5 +27,6 @@ def uncounted[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     For the functions that run for each symbol and day with some thirty arrays, which their caller holds: counts are
     atomic, take longer than the work between them, and threads wait for each other's.
     """
-    made: Callable[P, R] = numba.njit(cache=True, nogil=True, _nrt=False)(function)
+    options = {"cache": True, "nogil": True, "_nrt": False}  # the last is one of numba's own modules' options
+    made: Callable[P, R] = numba.njit(**options)(function)
     return made
