@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_candles import MINUTE_MS, MINUTES, Candle, Day, candle_recording
+from made_days import MINUTE_MS, MINUTES, Candle, Day, candle_recording
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.report import Report

@@ -4,26 +4,23 @@ Exit codes: 0 done, 1 failed, 2 bad input or settings, 3 something needed is abs
 4 ordered but not confirmed in time (`halt`, `flatten`), 130 interrupted. `fetch` and `data` say what 1 means for them.
 """
 
-import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from breakwater_cli.config_commands import config as config_commands
+from breakwater_cli.control_commands import control_commands
 from breakwater_cli.dead import dead
 from breakwater_cli.fetch import fetch
+from breakwater_cli.running import run_async, run_until_interrupted
 from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.errors import exit_code_of, explain
 from breakwater_runtime.logs import configure_logs
 from breakwater_runtime.service import first_cause
-
-if TYPE_CHECKING:
-    from breakwater_cli.control import Answer
 
 INTERRUPTED = 130
 
@@ -38,6 +35,7 @@ app = typer.Typer(
 app.add_typer(dead)
 app.add_typer(fetch)
 app.add_typer(config_commands)
+app.add_typer(control_commands)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML or JSON configuration.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given several times.")]
@@ -65,41 +63,6 @@ def main() -> None:
 def _fail(error: BaseException) -> None:
     sys.stderr.write(f"breakwater: {explain(error)}\n")
     sys.exit(exit_code_of(error))
-
-
-def run_async[T](work: Callable[[], Awaitable[T]]) -> T:
-    """Run a coroutine on uvloop; ctrl-C and SIGTERM cancel it, so that child processes are drained."""
-    import signal
-
-    import uvloop
-
-    async def guarded() -> T:
-        task = asyncio.ensure_future(work())
-        interrupted = False
-
-        def interrupt() -> None:
-            nonlocal interrupted
-            interrupted = True
-            task.cancel()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, interrupt)
-        try:
-            return await task
-        except asyncio.CancelledError:
-            if interrupted:
-                raise KeyboardInterrupt from None
-            raise
-
-    return uvloop.run(guarded())
-
-
-def run_until_interrupted(work: Callable[[], Awaitable[None]]) -> None:
-    """Run work that only ctrl-C or SIGTERM ends: being interrupted is its success."""
-    try:
-        run_async(work)
-    except KeyboardInterrupt:
-        sys.stderr.write("breakwater: drained\n")
 
 
 def _day(text: str | None, option: str) -> date | None:
@@ -573,96 +536,3 @@ def doctor(
     _print([finding.as_values() for finding in findings], as_json=as_json, text=table(findings))
     if any(not finding.passed for finding in findings):
         raise typer.Exit(1)
-
-
-NatsOption = Annotated[
-    str, typer.Option(envvar="BREAKWATER_NATS_URL", help="Where NATS listens; nothing else is needed.")
-]
-UserOption = Annotated[str | None, typer.Option(envvar="BREAKWATER_NATS_USER", help="NATS user.")]
-PasswordOption = Annotated[str | None, typer.Option(envvar="BREAKWATER_NATS_PASSWORD", help="Its password.")]
-AccountOption = Annotated[str | None, typer.Option(help="Only this account; default: all.")]
-ReasonOption = Annotated[str, typer.Option(help="Why; shown with each refused entry.")]
-DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
-
-
-@app.command()
-def halt(
-    account: AccountOption = None,
-    reason: ReasonOption = "",
-    wait: Annotated[float, typer.Option(min=0, max=600, help="Seconds to wait for the executors.")] = 10.0,
-    nats: NatsOption = DEFAULT_NATS_URL,
-    nats_user: UserOption = None,
-    nats_password: PasswordOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Stop entries, at once and for good until `resume`: no entry decided before is executed afterwards. Exits go on.
-
-    Exit code 4: halted, but an executor has not acknowledged it in time.
-    """
-    from breakwater_cli import control
-
-    address = control.BusAddress(nats, nats_user, nats_password)
-    _end_with(run_async(lambda: control.halt(address, account, reason=reason, wait_s=wait)), as_json=as_json)
-
-
-@app.command()
-def resume(
-    account: AccountOption = None,
-    give_up_flatten: Annotated[
-        bool, typer.Option("--give-up-flatten", help="Also while a flatten is not proven.")
-    ] = False,
-    nats: NatsOption = DEFAULT_NATS_URL,
-    nats_user: UserOption = None,
-    nats_password: PasswordOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Let entries through again. What was decided before and during the halt is not caught up."""
-    from breakwater_cli import control
-
-    address = control.BusAddress(nats, nats_user, nats_password)
-    answer = run_async(lambda: control.resume(address, account, gives_up_flatten=give_up_flatten))
-    _end_with(answer, as_json=as_json)
-
-
-@app.command()
-def flatten(
-    account: AccountOption = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    reason: ReasonOption = "",
-    wait: Annotated[float, typer.Option(min=0, max=3600, help="Seconds to wait for the proof.")] = 90.0,
-    nats: NatsOption = DEFAULT_NATS_URL,
-    nats_user: UserOption = None,
-    nats_password: PasswordOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Halt, cancel all open orders and close all positions of USDT perpetuals, whoever opened them; print the proof.
-
-    Exit code 4: ordered, but not proven in time; the executors go on.
-    """
-    from breakwater_cli import control
-
-    subject = "every account" if account is None else f"account {account}"
-    if not yes and not control.confirm(f"Close every position and order of {subject}?"):
-        raise typer.Exit(1)
-    address = control.BusAddress(nats, nats_user, nats_password)
-    _end_with(run_async(lambda: control.flatten(address, account, reason=reason, wait_s=wait)), as_json=as_json)
-
-
-@app.command()
-def status(
-    nats: NatsOption = DEFAULT_NATS_URL,
-    nats_user: UserOption = None,
-    nats_password: PasswordOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Print whether entries are let through, and which executor has acknowledged it."""
-    from breakwater_cli import control
-
-    address = control.BusAddress(nats, nats_user, nats_password)
-    _end_with(run_async(lambda: control.status(address)), as_json=as_json)
-
-
-def _end_with(answer: "Answer", *, as_json: bool) -> None:
-    _print(answer.values, as_json=as_json, text="\n".join(answer.lines))
-    if answer.exit_code:
-        raise typer.Exit(answer.exit_code)

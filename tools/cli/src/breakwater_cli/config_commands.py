@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from breakwater_cli.running import run_async
 from breakwater_core.market import LIVE_RUN_ID
 
 if TYPE_CHECKING:
@@ -123,8 +124,6 @@ def _address(url: str, user: str | None, password: str | None) -> "BusAddress":
 
 
 def _end_with(work: Callable[[], Awaitable["Answer"]], *, as_json: bool) -> None:
-    from breakwater_cli.app import run_async  # the application holds this module's commands
-
     answer = run_async(work)
     sys.stdout.write((json.dumps(answer.values) if as_json else "\n".join(answer.lines)) + "\n")
     if answer.exit_code:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from breakwater_cli.running import run_async
 from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.bus import Bus, connect
 from breakwater_runtime.dead_letters import DeadLetter, drop_letter, find_letter, list_letters, replay_letter
@@ -139,8 +140,6 @@ def _report(results: list[tuple[int, str]], done: str, *, as_json: bool) -> None
 
 
 def _on_bus[T](nats: str, user: str | None, work: Callable[[Bus], Awaitable[T]]) -> T:
-    from breakwater_cli.app import run_async  # the application holds this module's commands
-
     settings = ServiceSettings.model_validate(
         {"nats_url": nats, "nats_user": user, "nats_password": os.environ.get(PASSWORD_VARIABLE)}
     )

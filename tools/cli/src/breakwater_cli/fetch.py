@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from breakwater_cli.running import run_async
 from breakwater_core.errors import BreakwaterError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -160,7 +161,6 @@ def trades(
     """Fetch days of trades from the public archive into a Parquet recording, with a manifest of checksums."""
     import httpx
 
-    from breakwater_cli.app import run_async
     from breakwater_cli.fetching.archive import ArchiveCounts, ArchiveFetch
     from breakwater_cli.fetching.directory import sole_writer
     from breakwater_cli.fetching.periods import days_from, utc_day
@@ -241,7 +241,6 @@ def _over_rest(
     """Run work with a client and the folder; return what it found per symbol, and its failures."""
     from breakwater_bybit.budget import ProcessBudget
     from breakwater_bybit.client import BybitClient
-    from breakwater_cli.app import run_async
     from breakwater_cli.fetching.directory import sole_writer
     from breakwater_cli.fetching.retries import Retries
 

@@ -76,7 +76,7 @@ def command(nats_server: NatsProcess) -> Any:
 @pytest.fixture(autouse=True)
 def _without_signal_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command runs in a thread of the test, where no signal handler can be set."""
-    monkeypatch.setattr("breakwater_cli.app.run_async", lambda work: asyncio.run(work()))
+    monkeypatch.setattr("breakwater_cli.dead.run_async", lambda work: asyncio.run(work()))
 
 
 async def test_a_letter_goes_back_to_the_consumer_that_put_it_aside_and_to_no_other(bus: Bus, command: Any) -> None:

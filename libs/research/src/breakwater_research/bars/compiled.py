@@ -1,6 +1,7 @@
 """The decorators of the functions that numba compiles: once per machine, callable from any number of threads."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numba
 
@@ -27,6 +28,6 @@ def uncounted[**P, R](function: Callable[P, R]) -> Callable[P, R]:
     For the functions that run for each symbol and day with some thirty arrays, which their caller holds: counts are
     atomic, take longer than the work between them, and threads wait for each other's.
     """
-    options = {"cache": True, "nogil": True, "_nrt": False}  # the last is one of numba's own modules' options
+    options: dict[str, Any] = {"cache": True, "nogil": True, "_nrt": False}  # the last: as numba's own modules use it
     made: Callable[P, R] = numba.njit(**options)(function)
     return made
