@@ -1,4 +1,4 @@
-"""`breakwater halt|resume|flatten|status`: stop and let through the entries of a running system, and close its positions.
+"""`breakwater halt|resume|flatten|status`: let entries of a running system through or not, and close its positions.
 
 Exit codes: 0 done, 1 not confirmed by the person, 3 NATS is absent, 4 ordered but not acknowledged or proven in time.
 """
