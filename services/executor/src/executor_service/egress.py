@@ -1,14 +1,20 @@
-"""The address from which this machine's requests leave, as an echo service sees it."""
+"""The address from which this machine's requests leave, as an echo service sees it; addresses and networks."""
 
 import asyncio
 import http.client
 import ipaddress
+import json
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from breakwater_core.errors import InvalidInputError, TransientError
 
+DEFAULT_ECHO_URL = "https://checkip.amazonaws.com"
+"""Asked where addresses are expected and no echo service is named; answers with plain text."""
 _TIMEOUT_S = 5.0
-_LONGEST_ANSWER = 200
+_LONGEST_ANSWER = 4096
+
+type _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class EchoError(TransientError):
@@ -29,9 +35,23 @@ def check_networks(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-def is_within(address: str, networks: tuple[str, ...]) -> bool:
+def networks_of(text: str) -> tuple[str, ...]:
+    """Return the entries of a list that is separated by commas, or written as a JSON list; blanks do not count.
+
+    Raises:
+        ValueError: If a JSON list is broken, or holds something else than texts.
+    """
+    if not text.strip().startswith("["):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    values = json.loads(text)
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError("must be a list of texts")
+    return tuple(value.strip() for value in values)
+
+
+def is_within(address: str, networks: Sequence[str]) -> bool:
     """Return whether the address is one of these, or in one of these networks; what is no address matches nothing."""
-    seen = ipaddress.ip_address(address)
+    seen = _plain(ipaddress.ip_address(address))
     for network in networks:
         try:
             if seen in ipaddress.ip_network(network, strict=False):
@@ -41,18 +61,52 @@ def is_within(address: str, networks: tuple[str, ...]) -> bool:
     return False
 
 
+def covers(bound: Sequence[str], expected: str) -> bool:
+    """Return whether a key's list holds an expected address; a whole network cannot be on it, so any of it will do."""
+    wanted = ipaddress.ip_network(expected, strict=False)
+    for entry in bound:
+        try:
+            if _overlap(wanted, ipaddress.ip_network(entry, strict=False)):
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def bound_addresses(ips: Sequence[str]) -> tuple[str, ...]:
+    """Return the addresses that a key is bound to; empty: any may use it."""
+    return () if "*" in ips else tuple(ips)
+
+
 async def address_seen_by(url: str) -> str:
-    """Return the address that the echo service at the URL answers with as plain text.
+    """Return the address that the echo service at the URL answers with, as plain text or as `{"ip": ...}`.
 
     Raises:
         EchoError: If it does not answer with an address.
     """
     try:
-        text = await asyncio.to_thread(_get, url)
-        return str(ipaddress.ip_address(text.strip()))
+        return _address_in(await asyncio.to_thread(_get, url))
     except (OSError, http.client.HTTPException, ValueError) as error:
         host = urlsplit(url).hostname
         raise EchoError(f"no address from the echo service at {host} ({type(error).__name__})") from error
+
+
+def _address_in(text: str) -> str:
+    answer = text.strip()
+    if answer.startswith("{"):
+        answer = str(json.loads(answer).get("ip"))
+    return str(_plain(ipaddress.ip_address(answer)))
+
+
+def _plain(address: _Address) -> _Address:
+    """Return the IPv4 address that an IPv6 address stands for, else the address itself."""
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _overlap(
+    first: ipaddress.IPv4Network | ipaddress.IPv6Network, second: ipaddress.IPv4Network | ipaddress.IPv6Network
+) -> bool:
+    return first.version == second.version and first.overlaps(second)
 
 
 def _get(url: str) -> str:
@@ -61,10 +115,10 @@ def _get(url: str) -> str:
     connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("GET", target, headers={"Accept": "text/plain"})
+        connection.request("GET", target, headers={"Accept": "text/plain, application/json"})
         answer = connection.getresponse()
         if answer.status != http.client.OK:
             raise http.client.HTTPException(f"status {answer.status}")
-        return answer.read(_LONGEST_ANSWER).decode("ascii")
+        return answer.read(_LONGEST_ANSWER).decode()
     finally:
         connection.close()

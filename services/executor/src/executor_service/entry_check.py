@@ -30,7 +30,7 @@ _LOSS_STOPS = frozenset({"daily_loss_stop", "drawdown_stop"})
 _ONE = Decimal(1)
 _ZERO = Decimal(0)
 
-Obstacle = Callable[[str], str | None]
+Obstacle = Callable[[str], Refused | None]
 """Tells why an account may not enter; None: it may."""
 
 
@@ -38,7 +38,7 @@ LimitsOf = Callable[[Intent], Awaitable[RiskSettings]]
 """Tells the limits of the configuration that an intent was decided under."""
 
 
-def no_obstacle(_account: str) -> str | None:
+def no_obstacle(_account: str) -> Refused | None:
     """Return None: every account may enter."""
     return None
 
@@ -172,8 +172,8 @@ class EntryCheck:
         return without_order(intent, OrderStatus.EXPIRED, at_ms=at_ms, reason="expired", detail=detail)
 
     async def _decide(self, intent: Intent, account: TradingAccount) -> Approved | Refused:
-        if (reason := self._obstacle(intent.account)) is not None:
-            return Refused("preflight_failed", reason)
+        if (refused := self._obstacle(intent.account)) is not None:
+            return refused
         limits = await self._limits(intent)
         first = check_entry(intent, _ZERO, self._state(intent), limits)
         if isinstance(first, Refused):

@@ -72,6 +72,20 @@ class ControlGate:
         return stored.control.refusal(intent.account, intent.epoch) or Permit(stamp_ms, send_by_s)
 
 
+class BarredGate:
+    """Asks another gate, then whether anything in this process bars the account."""
+
+    def __init__(self, gate: EntryGate, bar: Callable[[str], Refused | None]) -> None:
+        """Ask `gate` first: what it waits for may take long, and `bar` knows at once."""
+        self._gate = gate
+        self._bar = bar
+
+    async def ask(self, intent: Intent, *, after_ms: int) -> Permit | Refused:
+        """Return the gate's answer, unless the account is barred."""
+        answer = await self._gate.ask(intent, after_ms=after_ms)
+        return self._bar(intent.account) or answer
+
+
 def control_gate(store: ControlStore, clock: VenueClock) -> ControlGate:
     """Return the gate with the machine's monotonic clock."""
     return ControlGate(store, clock, monotonic=time.monotonic)

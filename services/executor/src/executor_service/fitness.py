@@ -12,6 +12,7 @@ from decimal import Decimal
 
 from breakwater_bybit.client import BybitClient
 from breakwater_core.events import Alert, Severity
+from breakwater_core.verdicts import Refused
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.service import Service
@@ -47,6 +48,11 @@ class Fitness:
     def obstacle(self, account: str) -> str | None:
         """Return why the account may not enter, or None if it may."""
         return self._obstacles.get(account)
+
+    def refusal(self, account: str) -> Refused | None:
+        """Return the answer to an entry of the account, or None if it may enter."""
+        reason = self.obstacle(account)
+        return None if reason is None else Refused("preflight_failed", reason)
 
     async def begin(self) -> None:
         """Examine every account.
@@ -142,12 +148,13 @@ def fitness_of(
     """Return the examination of every account; in a replay nothing is held, so there a failure ends the start.
 
     Args:
-        settings: Egress and clock.
+        settings: Egress, unless `EgressGuard` watches over it, and clock.
         service: Where readiness and alerts go.
         clients: The accounts.
         symbols: What is to be traded.
         leverage: Set and read back per symbol; None: neither leverage nor position mode is touched.
     """
+    egress = Egress() if settings.guards_egress else Egress(settings.echo_url, settings.egress_expected_ips)
     examinees = {
         name: Examinee(
             Preflight(
@@ -155,7 +162,7 @@ def fitness_of(
                 symbols=tuple(symbols),
                 leverage=leverage,
                 max_clock_skew_ms=None if settings.is_event_time else settings.max_clock_skew_ms,
-                egress=Egress(settings.egress_echo_url, settings.expected_addresses),
+                egress=egress,
             ),
             client,
         )

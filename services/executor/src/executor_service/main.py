@@ -7,6 +7,7 @@ from breakwater_runtime.service import open_service
 from executor_service.account_feed import condition
 from executor_service.account_role import run_account_role
 from executor_service.drain import Drain
+from executor_service.egress_guard import CONDITION as EGRESS_CONDITION
 from executor_service.exchange_clients import open_clients
 from executor_service.fitness import CONDITION
 from executor_service.order_role import run_order_role
@@ -31,6 +32,8 @@ async def run(settings: ExecutorSettings, stop: asyncio.Event) -> None:
     conditions = ["exchange", CONDITION]
     if settings.role is Role.ACCOUNT:
         conditions += [condition(key.name) for key in keys]
+    if settings.guards_egress:
+        conditions.append(EGRESS_CONDITION)
     drain = Drain(stop)
     async with (
         open_service("executor", settings, stop, *conditions) as service,

@@ -71,3 +71,15 @@ UNORDERED_ORDERS = Counter(
 PREFLIGHT_FAILURES = Gauge(
     "breakwater_executor_preflight_failures", "Checks that keep an account from entering.", ["account"]
 )
+
+EGRESS_MATCHED = Gauge(
+    "breakwater_egress_matched",
+    "1 while requests leave from an expected address, 0 while nothing is entered.",
+    ["account"],
+)
+EGRESS_CHECKS = Counter(
+    "breakwater_egress_checks_total", "Comparisons of the egress address, by outcome.", ["account", "outcome"]
+)
+EGRESS_KNOWN = Gauge(
+    "breakwater_egress_last_known_timestamp_seconds", "When the egress address was last known, Unix time.", ["account"]
+)

@@ -20,9 +20,10 @@ from executor_service.bus_publisher import BusPublisher
 from executor_service.bybit_account import BybitAccount
 from executor_service.day_open_store import DayOpenStore
 from executor_service.drain import Drain
+from executor_service.egress_guard import guard_of
 from executor_service.entry_check import EntryCheck, Obstacle, no_obstacle
 from executor_service.entry_flights import EntryFlights
-from executor_service.entry_gate import control_gate
+from executor_service.entry_gate import BarredGate, control_gate
 from executor_service.entry_run import EntryRun
 from executor_service.exit_schedule import ExitSchedule
 from executor_service.fitness import fitness_of
@@ -70,11 +71,13 @@ def build_handler(
     drain: Drain,
     *,
     obstacle: Obstacle = no_obstacle,
+    bar: Obstacle = no_obstacle,
     versions: ConfigWatch,
 ) -> IntentHandler:
     """Return the handler of intents, with all that it needs.
 
-    `obstacle` tells why an account may not enter, `versions` what an intent was decided under.
+    `obstacle` tells why an account may not enter; `bar` the same once more before each sending; `versions` what an
+    intent was decided under.
     """
     clock = VenueClock(settings.clock)
     publisher = BusPublisher(bus)
@@ -94,7 +97,7 @@ def build_handler(
         publisher=publisher,
         clock=clock,
         drain=drain,
-        gate=control_gate(ControlStore(bus), clock),
+        gate=BarredGate(control_gate(ControlStore(bus), clock), bar),
         flights=flights,
         entry_patience=entry_patience,
         exit_patience=exit_patience,
@@ -140,6 +143,8 @@ async def run_order_role(
     symbols = symbols_of(await versions.running_configs())
     fitness = fitness_of(settings, service, clients, symbols=symbols, leverage=settings.margin_leverage)
     await fitness.begin()
+    guard = guard_of(settings, service, clients)
+    await guard.check()
     for name, account in accounts.items():
         if fitness.obstacle(name) is None:
             await account.load_instruments(symbols)
@@ -158,7 +163,15 @@ async def run_order_role(
             retry_s=settings.preflight_retry_s,
         )
         handler = build_handler(
-            settings, bus, accounts, control, flights, drain, obstacle=fitness.obstacle, versions=versions
+            settings,
+            bus,
+            accounts,
+            control,
+            flights,
+            drain,
+            obstacle=lambda account: guard.refusal(account) or fitness.refusal(account),
+            bar=guard.refusal,
+            versions=versions,
         )
         flattens = FlattenWatch(
             control,
@@ -183,7 +196,7 @@ async def run_order_role(
         await acknowledger.begin()
         service.health.hold("exchange")
         async with fitness.watched():
-            watches = [acknowledger.run, flattens.run, BusAway(bus).run, universe.run]
+            watches = [acknowledger.run, flattens.run, BusAway(bus).run, universe.run, guard.run]
             await _work(settings, service, handler, drain, watches, universe)
 
 

@@ -13,7 +13,7 @@ from breakwater_core.decimals import to_text
 from breakwater_core.errors import PermanentError
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.logs import get_logger
-from executor_service.egress import EchoError, address_seen_by, is_within
+from executor_service.egress import EchoError, address_seen_by, bound_addresses, covers, is_within
 from executor_service.venue_clock import wall_clock_ms
 
 _CLOCK_TRIES = 3
@@ -23,6 +23,10 @@ SYMBOL_CHECKS = frozenset({"symbols", "leverage", "position_mode"})
 """Names of the checks that concern symbols and not the account."""
 _LACKS_RIGHT = 10005
 """Bybit's code for a right that the key lacks; others may be there, e.g. that to exit."""
+
+
+ADDRESS_REFUSED = 10010
+"""Bybit's code for an address that is not on the key's list; it may be mended while the process runs."""
 
 
 class PreflightError(PermanentError):
@@ -122,6 +126,9 @@ class Preflight:
                 except (Rejected, MalformedPayload) as error:
                     checks.append(Check(name, Status.FAILED, str(error), "mend what the exchange says"))
                 except CredentialError as error:
+                    if error.ret_code == ADDRESS_REFUSED:
+                        checks.append(Check("key_addresses", Status.FAILED, str(error), "mend the egress route"))
+                        break  # every other question would get the same answer
                     if error.ret_code != _LACKS_RIGHT:
                         raise
                     checks.append(Check(name, Status.FAILED, str(error), "give the key the right"))
@@ -238,8 +245,8 @@ class Preflight:
         return Check("key_expiry", status, f"{left} days left", "renew the key" if status is Status.WARNED else "")
 
     async def _addresses(self, key: KeyInformation) -> list[Check]:
-        bound = tuple(address for address in key.ips if address != "*")
-        is_bound = bool(bound) and "*" not in key.ips
+        bound = bound_addresses(key.ips)
+        is_bound = bool(bound)
         checks = []
         if not is_bound:
             checks.append(
@@ -250,7 +257,7 @@ class Preflight:
                     "bind the key to the fixed egress address",
                 )
             )
-        elif missing := [address for address in self.egress.expected if not _covers(bound, address)]:
+        elif missing := [address for address in self.egress.expected if not covers(bound, address)]:
             listed = ", ".join(missing)
             checks.append(
                 Check(
@@ -263,7 +270,7 @@ class Preflight:
         else:
             checks.append(Check("key_addresses", Status.PASSED, f"bound to {', '.join(bound)}"))
         if self.egress.echo_url is not None:
-            checks.append(await self._egress(self.egress.echo_url, bound if is_bound else ()))
+            checks.append(await self._egress(self.egress.echo_url, bound))
         return checks
 
     async def _egress(self, url: str, bound: tuple[str, ...]) -> Check:
@@ -278,7 +285,7 @@ class Preflight:
                 name,
                 Status.FAILED,
                 f"requests leave from {seen}, expected was {expected}",
-                "mend the egress route, or correct EXECUTOR_EXPECTED_ADDRESSES",
+                "mend the egress route, or correct EXECUTOR_EGRESS_EXPECTED_IPS",
             )
         if bound and not is_within(seen, bound):
             return Check(
@@ -386,12 +393,3 @@ class Preflight:
 
 def _check(name: str, holds: bool, detail: str, remedy: str) -> Check:
     return Check(name, Status.PASSED, detail) if holds else Check(name, Status.FAILED, detail, remedy)
-
-
-def _covers(bound: tuple[str, ...], expected: str) -> bool:
-    """Return whether a key's list holds an expected address; a whole network cannot be on it, so any of it will do."""
-    return expected in bound or any(is_within(address, (expected,)) for address in bound if _is_address(address))
-
-
-def _is_address(text: str) -> bool:
-    return text.replace(".", "").isdigit() or ":" in text

@@ -1,18 +1,26 @@
 """Environment of the executor; every name starts with `EXECUTOR_`."""
 
+import os
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from breakwater_core.errors import InvalidInputError
+from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.settings import ServiceSettings
 from executor_service.account_keys import AccountKey, keys_of_file, keys_of_text
-from executor_service.egress import check_networks
+from executor_service.egress import DEFAULT_ECHO_URL, check_networks, networks_of
 from executor_service.unordered import Unordered
 from executor_service.venue_clock import ClockMode
+
+_SHARED_PREFIX = "BREAKWATER_"
+_SHARED = ("egress_expected_ips", "egress_echo_url", "egress_check_seconds")
+"""Settings that describe the installation and not this service alone: `BREAKWATER_EGRESS_...` is read too."""
 
 
 class Role(StrEnum):
@@ -79,9 +87,13 @@ class ExecutorSettings(ServiceSettings):
     max_clock_skew_ms: int = Field(default=1000, ge=10, le=5000)
     """Largest difference between this machine's clock and the exchange's, milliseconds."""
     egress_echo_url: str | None = Field(default=None, pattern="^https?://")
-    """Answers with the address that it is asked from, as plain text; absent: the address is not checked."""
-    expected_addresses: tuple[str, ...] = ()
-    """Addresses or networks that requests leave from, as a JSON list; each key's own list must cover them."""
+    """Answers with the address that it is asked from, as plain text or `{"ip": ...}`; absent: a public one, and only
+    where addresses are expected."""
+    egress_expected_ips: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses or networks that requests leave from, separated by commas; each key's own list must cover them.
+    Empty: not checked."""
+    egress_check_seconds: float = Field(default=60.0, ge=0.1, le=3600)
+    """Order role, wall clock: the address is compared so often; at most every 10 s while it does not match."""
     preflight_retry_s: float = Field(default=60.0, ge=0.1, le=3600)
     """An account whose checks failed is examined again so often; meanwhile it only exits."""
     catch_up_interval_s: float = Field(default=30.0, ge=1, le=3600)
@@ -108,10 +120,57 @@ class ExecutorSettings(ServiceSettings):
             raise ValueError("set one of EXECUTOR_ACCOUNTS and EXECUTOR_ACCOUNTS_FILE")
         return self
 
-    @field_validator("expected_addresses")
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> Self:
+        """Return the settings that the environment describes.
+
+        Raises:
+            SettingsError: If a value is missing or absurd, or a name under the prefix is unknown.
+        """
+        values = os.environ if environment is None else environment
+        known = {f"{_SHARED_PREFIX}{name}".upper() for name in _SHARED}
+        unknown = sorted(name for name in values if name.startswith(f"{_SHARED_PREFIX}EGRESS_") and name not in known)
+        if unknown:
+            raise SettingsError(f"no such setting: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        return super().load(environment)
+
+    @classmethod
+    def settings_customise_sources(  # the signature is the library's
+        cls, settings_cls: type[BaseSettings], *args: PydanticBaseSettingsSource, **sources: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the installation's settings last, so that the service's own names win."""
+        shared = {name: os.environ.get(f"{_SHARED_PREFIX}{name}".upper()) for name in _SHARED}
+        given = {name: value for name, value in shared.items() if value is not None}
+        others = super().settings_customise_sources(settings_cls, *args, **sources)
+        return (*others, InitSettingsSource(settings_cls, given))
+
+    @field_validator("egress_expected_ips", mode="before")
+    @classmethod
+    def _is_list(cls, value: object) -> object:
+        return networks_of(value) if isinstance(value, str) else value
+
+    @field_validator("egress_expected_ips")
     @classmethod
     def _are_networks(cls, values: tuple[str, ...]) -> tuple[str, ...]:
-        return check_networks(values)
+        try:
+            return check_networks(values)
+        except InvalidInputError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("egress_echo_url", mode="before")
+    @classmethod
+    def _empty_is_absent(cls, value: object) -> object:
+        return value or None
+
+    @property
+    def guards_egress(self) -> bool:
+        """Whether the egress address is compared again and again, and entries wait for it."""
+        return bool(self.egress_expected_ips) and self.role is Role.ORDER and not self.is_event_time
+
+    @property
+    def echo_url(self) -> str | None:
+        """The echo service to ask; None: the address does not matter."""
+        return self.egress_echo_url or (DEFAULT_ECHO_URL if self.egress_expected_ips else None)
 
     @property
     def is_event_time(self) -> bool:
