@@ -24,12 +24,14 @@ def resources(template: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def test_cfn_lint_finds_nothing() -> None:
-    assert [str(match) for match in api.lint_all(TEMPLATE.read_text())] == []
+    """Errors and warnings; what begins with I is advice."""
+    found = [match for match in api.lint_all(TEMPLATE.read_text()) if not match.rule.id.startswith("I")]
+    assert [str(match) for match in found] == []
 
 
 def test_cfn_lint_finds_a_mistake() -> None:
     broken = TEMPLATE.read_text().replace("AllocationId: !GetAtt EgressAddress", "AllocationId: !GetAtt NoSuchAddress")
-    assert api.lint_all(broken)
+    assert any(match.rule.id.startswith("E") for match in api.lint_all(broken))
 
 
 def test_every_node_reaches_the_world_through_the_one_address(template: dict[str, Any]) -> None:

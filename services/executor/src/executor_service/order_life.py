@@ -278,7 +278,7 @@ def found(life: OrderLife, order: OrderState | None, *, quantity: Decimal, now_s
 
 
 def forbidden(life: OrderLife, refused: Refused) -> OrderLife:
-    """Return what is known after a person's halt has come before the order was sent (again)."""
+    """Return what is known after a halt, or another bar of the account, has come before the order was sent (again)."""
     return replace(life, barred=refused, look_ups=0)
 
 

@@ -1,11 +1,13 @@
 """Where requests leave from, beside where they should: all combinations of what is seen, listed and expected."""
 
 import ipaddress
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from breakwater_core.events import Intent
 from breakwater_core.verdicts import Refused
 from breakwater_runtime.errors import SettingsError
 from executor_service.egress import networks_of
@@ -113,11 +115,11 @@ def test_an_absurd_setting_ends_the_start(monkeypatch: pytest.MonkeyPatch, name:
         settings(monkeypatch, **{name: value})
 
 
-async def test_what_bars_an_account_while_the_gate_is_asked_keeps_its_entry_from_being_sent(kit) -> None:
+async def test_what_bars_an_account_while_the_gate_is_asked_keeps_its_entry_from_being_sent(kit: Any) -> None:
     bars: dict[str, Refused] = {}
 
     class Slow:
-        async def ask(self, intent, *, after_ms):
+        async def ask(self, intent: Intent, *, after_ms: int) -> Permit | Refused:
             bars["main"] = Refused("egress_mismatch", "the route has changed meanwhile")
             return Permit(1, 2.0)
 
