@@ -63,7 +63,7 @@ def test_a_backtest_writes_report_and_page_where_it_is_told(recording: Path, tmp
     [
         ((), "no recording was given"),
         (("nowhere",), "no such file or folder"),
-        (("nowhere", "--engine", "bars"), "--engine takes tick, was 'bars'"),
+        (("nowhere", "--engine", "clock"), ", was 'clock'"),
         (("nowhere", "--start", "tomorrow"), "--start takes a day"),
     ],
 )

@@ -51,6 +51,7 @@ async def test_both_databases_hold_the_same_rows_after_the_same_story(
     assert {name: len(rows) for name, rows in dumps[0].items() if name != "alembic_version"} == {
         "runs": 1,
         "day_parity": 0,
+        "day_configs": 0,
         "intents": 30,
         "orders": 12,
         "fills": 24,
