@@ -47,7 +47,7 @@ def command_figures(effort: Effort, sources: list[str], folder: Path) -> list[Fi
 
 def _run_s(engine: str, sources: list[str], output: Path) -> float:
     command = Path(sys.executable).parent / "breakwater"
-    words = [str(command), "backtest", *sources, "--engine", engine, "--output", str(output), "--quiet"]
+    words = [str(command), "backtest", *sources, "--engine", engine, "--output", str(output)]
     started = time.perf_counter()
     ended = subprocess.run(words, capture_output=True, check=False, timeout=600, cwd=output.parent)
     if ended.returncode:

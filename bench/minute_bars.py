@@ -28,6 +28,8 @@ _DAY_MS = MINUTE_MS * BARS_PER_DAY
 _COLUMNS = ("opens", "highs", "lows", "closes", "volumes")
 _LABEL = "bars.json"
 _BARS_PER_CHUNK = 32_768
+QUIET_VOLUME = 1.0
+"""Volume of a recorded minute in which nobody traded, base units: engines leave out bars without volume."""
 _FIRST_DAY = date(2023, 1, 1)
 _DAILY_VOLATILITY = 0.03
 _FIRST_PRICES = (60_000.0, 3_000.0, 150.0, 0.6, 0.15, 0.5, 30.0, 15.0, 7.0, 80.0)
@@ -159,12 +161,13 @@ def _draw(symbol: str, days: int, seed: int, price: float) -> list[NDArray[np.fl
 
 
 def recorded_bars(recording: Recording) -> MinuteBars:
-    """Return the days that all symbols of a recording of minute candles hold completely and without a pause.
+    """Return the first run of days that all symbols of a recording of minute candles hold completely.
 
-    Symbols with prices between the ticks that the venue states are refused: their fills would be rounded.
+    A minute in which nobody traded becomes a bar at the close before it, of `QUIET_VOLUME`, so that every engine gets
+    the same bars. Symbols whose prices lie between the venue's ticks are refused: their fills would be rounded.
 
     Raises:
-        BenchmarkError: If there is no such day, or a symbol's prices do not fit its ticks.
+        BenchmarkError: If there is no such day, the first minute has no trade, or prices do not fit their ticks.
     """
     common = set.intersection(*(set(recording.complete_days(symbol)) for symbol in recording.symbols))
     first = min(common, default=None)
@@ -184,12 +187,23 @@ def _recorded_columns(recording: Recording, symbol: str, start_ms: int, end_ms: 
     reader = recording.reader(symbol)
     reader.skip_to(start_ms)
     trades = reader.take_until(end_ms)
-    bars = (end_ms - start_ms) // MINUTE_MS
-    if len(trades) != 4 * bars:
-        raise BenchmarkError(f"{symbol}: {len(trades) / 4} bars with volume where {bars} were expected")
     opens, second, third, closes = trades.prices.reshape(-1, 4).T
     ticks = trades.prices / float(instrument_for(symbol, float(trades.prices[0])).tick_size)
     if np.abs(ticks - np.rint(ticks)).max() > 1e-6:
         raise BenchmarkError(f"{symbol}: prices lie between the ticks of the venue's rules")
     highs, lows = np.maximum(second, third), np.minimum(second, third)
-    return opens, highs, lows, closes, trades.sizes.reshape(-1, 4).sum(axis=1)
+    volumes = trades.sizes.reshape(-1, 4).sum(axis=1)
+    minutes = (trades.times_ms.reshape(-1, 4)[:, 0] - start_ms) // MINUTE_MS
+    if minutes[0] != 0:
+        raise BenchmarkError(f"{symbol}: nobody traded in the first minute of {start_ms} ms UTC")
+    return _with_quiet_minutes(minutes, (end_ms - start_ms) // MINUTE_MS, (opens, highs, lows, closes), volumes)
+
+
+def _with_quiet_minutes(
+    minutes: NDArray[np.int64], count: int, prices: Sequence[NDArray[np.float64]], volumes: NDArray[np.float64]
+) -> Sequence[NDArray[np.float64]]:
+    last_traded = np.searchsorted(minutes, np.arange(count), side="right") - 1
+    is_traded = minutes[last_traded] == np.arange(count)
+    closes = prices[-1]
+    filled = [np.where(is_traded, column[last_traded], closes[last_traded]) for column in prices]
+    return (*filled, np.where(is_traded, volumes[last_traded], QUIET_VOLUME))

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.backtest_command import candle_sources, command_figures
 from bench.effort import Effort
 from bench.figures import Figure, Section, Target
-from bench.minute_bars import MinuteBars, recorded_bars, synthetic_bars
+from bench.minute_bars import QUIET_VOLUME, MinuteBars, recorded_bars, synthetic_bars
 from bench.research_runs import OWN, SWEEP, Plan, Run, first_start_s, run_engine, sweep_seconds, unequal
 from breakwater_core.session import Session
 from breakwater_recordings.sources import open_recording
@@ -44,7 +44,11 @@ async def measure(effort: Effort) -> Section:
         recording = await asyncio.to_thread(open_recording, sources, session=Session())
         recorded = recorded_bars(recording)
         recorded.save(month)
-        notes.append(f"The recorded month: {_size(recorded)} of {recorded.first_day} on.")
+        quiet = int((recorded.volumes == QUIET_VOLUME).sum())
+        notes.append(
+            f"The recorded month: {_size(recorded)} of {recorded.first_day} on, {quiet} of them without a trade and "
+            "kept at the close before."
+        )
         faults += compare(await runs_of(effort, month, _plans(effort, to_compare=True), []), "recorded", notes)
         figures += await asyncio.to_thread(command_figures, effort, sources, folder)
     else:

@@ -10,10 +10,17 @@ import numpy as np
 import pytest
 
 from bench import research
-from bench.backtest_command import candle_sources
+from bench.backtest_command import candle_sources, command_figures
 from bench.common_trades import ParameterSet, TradePlanner, Trades, difference, parameter_sets
 from bench.effort import Effort
-from bench.minute_bars import BARS_PER_DAY, MinuteBars, recorded_bars, synthetic_bars
+from bench.minute_bars import (
+    BARS_PER_DAY,
+    QUIET_VOLUME,
+    MinuteBars,
+    _with_quiet_minutes,
+    recorded_bars,
+    synthetic_bars,
+)
 from bench.report import section_text
 from bench.research_engine import BreakwaterEngine
 from bench.research_runs import OWN, Plan, Run
@@ -132,9 +139,28 @@ def test_the_recorded_month_has_whole_days_of_ten_symbols() -> None:
         pytest.skip("the recorded candles are not there")
     from breakwater_recordings.sources import open_recording
 
-    bars = recorded_bars(open_recording(sources[:2], session=Session()))
+    bars = recorded_bars(open_recording(sources, session=Session()))
+    assert len(bars.symbols) == 10
     assert bars.days >= 25
     assert (bars.highs >= np.maximum(bars.opens, bars.closes)).all()
+
+
+def test_the_timed_command_is_one_that_the_program_knows(tmp_path: Path) -> None:
+    sources = candle_sources()
+    if not sources:
+        pytest.skip("the recorded candles are not there")
+    figures = command_figures(Effort(tmp_path, 1, is_quick=True), sources[:1], tmp_path)
+    assert [len(figure.values) for figure in figures] == [1, 1]
+
+
+def test_a_minute_in_which_nobody_traded_stays_at_the_close_before() -> None:
+    minutes = np.array([0, 1, 4])
+    prices = [np.array([10.0, 11.0, 14.0]) + number for number in range(4)]
+    filled = _with_quiet_minutes(minutes, 6, prices, np.array([5.0, 6.0, 7.0]))
+    opens, _, _, closes, volumes = filled
+    assert opens.tolist() == [10.0, 11.0, 14.0, 14.0, 14.0, 17.0]
+    assert closes.tolist() == [13.0, 14.0, 14.0, 14.0, 17.0, 17.0]
+    assert volumes.tolist() == [5.0, 6.0, QUIET_VOLUME, QUIET_VOLUME, 7.0, QUIET_VOLUME]
 
 
 def test_a_peer_that_is_not_installed_is_named_and_the_rest_goes_on(
