@@ -72,6 +72,8 @@ def run_backtest(request: BacktestRequest) -> dict[str, Any]:
         session=request.config.session.session(),
         symbols=request.config.portfolio.symbols or None,
     )
+    if not request.quiet:
+        _tell_incomplete_days(recording, request)
     report = _compute(request, recording)
     finish_report(report, trades=report["counters"]["trades"], wall_seconds=time.perf_counter() - started)
     _write(report, request)
@@ -100,6 +102,19 @@ def _compute(request: BacktestRequest, recording: Recording) -> Report:
         if not request.quiet:
             sys.stderr.write(f"engine: tick ({error})\n")
         return by(EngineName.TICK)
+
+
+def _tell_incomplete_days(recording: Recording, request: BacktestRequest) -> None:
+    """Say which symbols lack data on days between others: those are entered only where the configuration says so."""
+    counts = {}
+    for symbol in recording.symbols:
+        days = recording.complete_days(symbol)
+        played = [day for day in days if (request.start or day) <= day <= (request.end or day)]
+        if played and (missing := (played[-1] - played[0]).days + 1 - len(played)):
+            counts[symbol] = missing
+    if counts:
+        listed = ", ".join(f"{symbol} {count}" for symbol, count in counts.items())
+        sys.stderr.write(f"incomplete days: {listed}; `breakwater data` lists their gaps\n")
 
 
 def _records(request: BacktestRequest) -> CostRecords:

@@ -30,7 +30,7 @@ class ChunkStore:
     """Chunks of one search in one folder."""
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
-        """Open the folder, or make it.
+        """Open the folder, or make it; one in which another search ended before its first chunk is taken over.
 
         Args:
             folder: Output folder of the search.
@@ -48,13 +48,15 @@ class ChunkStore:
             raise InvalidInputError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from error
         except ValueError as error:
             raise InvalidInputError(f"{self._identity}: is damaged; remove {self._folder}") from error
-        if known is None:
-            write_whole(self._identity, json.dumps({"fingerprint": fingerprint}).encode())
-        elif known != {"fingerprint": fingerprint}:
+        wanted = {"fingerprint": fingerprint}
+        if known == wanted:
+            return
+        if any(self._folder.glob("*.npz")):
             raise InvalidInputError(
                 f"{folder} holds an unfinished search of other data or settings; "
                 f"ask for the same again, choose another --out, or remove {self._folder}"
             )
+        write_whole(self._identity, json.dumps(wanted).encode())
 
     def read(self, name: str) -> Arrays | None:
         """Return a chunk; None if it is not there whole."""

@@ -31,11 +31,18 @@ def test_a_chunk_that_is_absent_or_cut_short_is_none(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_search_is_refused(tmp_path: Path) -> None:
-    ChunkStore(tmp_path, "x")
+    ChunkStore(tmp_path, "x").write("sets-1", {"trades": np.arange(3)})
     with pytest.raises(InvalidInputError, match="other data or settings"):
         ChunkStore(tmp_path, "y")
     ChunkStore(tmp_path, "x").remove()
     ChunkStore(tmp_path, "y")
+
+
+def test_a_folder_in_which_another_search_computed_nothing_is_taken_over(tmp_path: Path) -> None:
+    ChunkStore(tmp_path, "x")
+    ChunkStore(tmp_path, "y").write("sets-1", {"trades": np.arange(3)})
+    with pytest.raises(InvalidInputError, match="other data or settings"):
+        ChunkStore(tmp_path, "x")
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
