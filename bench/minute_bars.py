@@ -28,8 +28,9 @@ _DAY_MS = MINUTE_MS * BARS_PER_DAY
 _COLUMNS = ("opens", "highs", "lows", "closes", "volumes")
 _LABEL = "bars.json"
 _BARS_PER_CHUNK = 32_768
-QUIET_VOLUME = 1.0
-"""Volume of a recorded minute in which nobody traded, base units: engines leave out bars without volume."""
+QUIET_VOLUME = 1e-9
+"""Volume of a recorded minute in which nobody traded, base units: above zero, as bars without volume are left out, and
+below what can be traded."""
 _FIRST_DAY = date(2023, 1, 1)
 _DAILY_VOLATILITY = 0.03
 _FIRST_PRICES = (60_000.0, 3_000.0, 150.0, 0.6, 0.15, 0.5, 30.0, 15.0, 7.0, 80.0)

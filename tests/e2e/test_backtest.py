@@ -110,13 +110,23 @@ def test_recorded_costs_are_charged_and_the_last_line_says_how_far_the_records_r
     assert f"{book}, row 1: lacks the columns symbol" in refused.stderr
 
 
-def test_a_day_that_lacks_minutes_is_told_before_the_result(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "is_told"),
+    [
+        ((), True),
+        (("--start", "2024-02-28"), True),
+        (("--end", "2024-02-28"), True),
+        (("--start", "2024-02-29"), False),
+        (("--end", "2024-02-27"), False),
+    ],
+)
+def test_a_day_that_lacks_minutes_is_told_where_it_is_asked_for(
+    tmp_path: Path, arguments: tuple[str, ...], is_told: bool
+) -> None:
     start_ms = Session().day_start_ms(date(2024, 2, 27))
     rows = [f"{start_ms + minute * 60_000},100,101,99,100,5" for minute in range(4 * 1440) if minute != 2000]
     candles = tmp_path / "BTCUSDT_1m.csv"
     candles.write_text("\n".join(["timestamp,open,high,low,close,volume", *rows, ""]))
-    finished = breakwater("backtest", f"BTCUSDT={candles}")
+    finished = breakwater("backtest", f"BTCUSDT={candles}", *arguments)
     assert finished.returncode == 0, finished.stderr
-    assert "incomplete days: BTCUSDT 1;" in finished.stderr
-    narrowed = breakwater("backtest", f"BTCUSDT={candles}", "--start", "2024-02-29")
-    assert "incomplete days" not in narrowed.stderr
+    assert ("incomplete days: BTCUSDT 1;" in finished.stderr) == is_told

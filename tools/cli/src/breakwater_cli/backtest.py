@@ -108,9 +108,12 @@ def _tell_incomplete_days(recording: Recording, request: BacktestRequest) -> Non
     """Say which symbols lack data on days between others: those are entered only where the configuration says so."""
     counts = {}
     for symbol in recording.symbols:
-        days = recording.complete_days(symbol)
-        played = [day for day in days if (request.start or day) <= day <= (request.end or day)]
-        if played and (missing := (played[-1] - played[0]).days + 1 - len(played)):
+        complete = recording.complete_days(symbol)
+        if not complete:
+            continue
+        first, last = max(request.start or complete[0], complete[0]), min(request.end or complete[-1], complete[-1])
+        missing = (last - first).days + 1 - sum(first <= day <= last for day in complete)
+        if missing > 0:
             counts[symbol] = missing
     if counts:
         listed = ", ".join(f"{symbol} {count}" for symbol, count in counts.items())
