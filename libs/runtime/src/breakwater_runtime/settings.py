@@ -3,22 +3,29 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableValueError
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.identities import check_name
 from breakwater_core.market import LIVE_RUN_ID
 from breakwater_runtime.config_file import read_config
 from breakwater_runtime.errors import SettingsError
+from breakwater_runtime.redaction import blank, keep_secret
+from breakwater_runtime.secret_settings import secret_fields, secrets_given
+from breakwater_runtime.secret_sources import SecretReference
 
 
 class ServiceSettings(BaseSettings):
-    """What every service reads, each name after the service's own prefix (e.g. `SIGNAL_NATS_URL`)."""
+    """What every service reads, each name after the service's own prefix (e.g. `SIGNAL_NATS_URL`).
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+    A secret `X` is given as `X`, as `X_FILE` (path of a file) or as `X_FROM` (`s3://`, `secretsmanager://`, `file://`).
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     nats_url: str = "nats://127.0.0.1:4222"
     """Where NATS with JetStream listens."""
@@ -26,6 +33,8 @@ class ServiceSettings(BaseSettings):
     """NATS user of this service; absent: no authentication."""
     nats_password: SecretStr | None = None
     """Password of that user."""
+    secrets_refresh_s: float = Field(default=30.0, ge=0.05, le=3600)
+    """Secrets that were given by `_FILE` or `_FROM` are read again so often, seconds."""
     run_id: str = LIVE_RUN_ID
     """`live`, or the id of a replay; messages of other runs are passed over."""
     config_file: Path | None = None
@@ -40,6 +49,7 @@ class ServiceSettings(BaseSettings):
     """Seconds that work in hand has to finish after SIGTERM."""
     instance: str = "0"
     """Name of this process among those of its kind."""
+    _references: dict[str, SecretReference] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -51,20 +61,42 @@ class ServiceSettings(BaseSettings):
         values = os.environ if environment is None else environment
         prefix = cls.model_config.get("env_prefix", "")
         known = {f"{prefix}{name}".upper() for name in cls.model_fields}
+        known |= {f"{prefix}{name}_{way}".upper() for name in secret_fields(cls) for way in ("file", "from")}
         unknown = sorted(name for name in values if name.upper().startswith(prefix) and name.upper() not in known)
         if unknown:
             raise SettingsError(f"no such setting: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-        try:
-            settings = cls()
-        except ValidationError as error:
-            faults = (
-                f"{prefix}{str(fault['loc'][0]).upper() if fault['loc'] else '*'}: {fault['msg']}"
-                for fault in error.errors()
-            )
-            raise SettingsError("; ".join(faults)) from error
+        given = secrets_given(cls, values)
+        settings = cls._built({name: secret.value for name, secret in given.items()})
+        settings._references.update({name: one.reference for name, one in given.items() if one.reference is not None})
         check_name(f"{prefix}RUN_ID", settings.run_id)
         check_name(f"{prefix}INSTANCE", settings.instance)
         return settings
+
+    @classmethod
+    def _built(cls, secrets: Mapping[str, Any]) -> Self:
+        prefix = cls.model_config.get("env_prefix", "")
+        try:
+            return cls(**secrets)
+        except ValidationError as error:
+            faults = (
+                f"{prefix}{str(fault['loc'][0]).upper() if fault['loc'] else '*'}: {fault['msg']}"
+                for fault in error.errors(include_input=False)
+            )
+            raise SettingsError(blank("; ".join(faults))) from None  # the cause may quote a secret
+        except UnreadableValueError as error:
+            raise SettingsError(f"{blank(str(error))}: it must be JSON") from None
+
+    def model_post_init(self, _context: Any) -> None:
+        """Blank the secrets in whatever the process writes from now on."""
+        keep_secret(self.nats_url if "@" in self.nats_url else None)
+        for name in secret_fields(type(self)):
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                keep_secret(value.get_secret_value())
+
+    def secret_reference(self, name: str) -> SecretReference | None:
+        """Return where the secret of this field is read again; None: it was given as a value, which does not change."""
+        return self._references.get(name)
 
     def configuration(self) -> BreakwaterConfig:
         """Return the strategy configuration.

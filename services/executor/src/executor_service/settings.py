@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -13,7 +12,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, Pydant
 from breakwater_core.errors import InvalidInputError
 from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.settings import ServiceSettings
-from executor_service.account_keys import AccountKey, keys_of_file, keys_of_text
+from executor_service.account_keys import AccountKey, keys_of_text
 from executor_service.egress import DEFAULT_ECHO_URL, check_networks, networks_of
 from executor_service.unordered import Unordered
 from executor_service.venue_clock import ClockMode
@@ -49,9 +48,7 @@ class ExecutorSettings(ServiceSettings):
     role: Role = Role.ORDER
     """`order`: intents in, orders out. `account`: private stream in, fills and snapshots out."""
     accounts: SecretStr | None = None
-    """JSON list of `{"name", "api_key", "api_secret"}`."""
-    accounts_file: Path | None = None
-    """File with that list, instead of `accounts`."""
+    """JSON list of `{"name", "api_key", "api_secret"}`; needed."""
     exchange_url: str = "https://api.bybit.com"
     """Base URL of the REST interface."""
     private_stream_url: str = "wss://stream.bybit.com"
@@ -115,9 +112,9 @@ class ExecutorSettings(ServiceSettings):
     """Account role: what is done with a position that nobody ordered: `report`, `adopt` or `close`."""
 
     @model_validator(mode="after")
-    def _one_source_of_keys(self) -> Self:
-        if (self.accounts is None) == (self.accounts_file is None):
-            raise ValueError("set one of EXECUTOR_ACCOUNTS and EXECUTOR_ACCOUNTS_FILE")
+    def _has_keys(self) -> Self:
+        if self.accounts is None:
+            raise ValueError("set one of EXECUTOR_ACCOUNTS, EXECUTOR_ACCOUNTS_FILE and EXECUTOR_ACCOUNTS_FROM")
         return self
 
     @classmethod
@@ -188,7 +185,8 @@ class ExecutorSettings(ServiceSettings):
         Raises:
             SettingsError: If they cannot be read; the message holds no part of them.
         """
-        if self.accounts_file is not None:
-            return keys_of_file(self.accounts_file, f"EXECUTOR_ACCOUNTS_FILE ({self.accounts_file})")
         text = "" if self.accounts is None else self.accounts.get_secret_value()
-        return keys_of_text(text, "EXECUTOR_ACCOUNTS")
+        reference = self.secret_reference("accounts")
+        return keys_of_text(
+            text, "EXECUTOR_ACCOUNTS" if reference is None else f"{reference.setting} ({reference.place})"
+        )

@@ -17,13 +17,15 @@ def test_keys_come_from_the_environment() -> None:
     assert "canary" not in repr(key)
 
 
-def test_keys_come_from_a_file(tmp_path: Path) -> None:
+def test_keys_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "accounts.json"
     path.write_text(ACCOUNTS)
-    (key,) = ExecutorSettings(accounts_file=path).account_keys()
+    monkeypatch.setenv("EXECUTOR_ACCOUNTS_FILE", str(path))
+    (key,) = ExecutorSettings.load().account_keys()
     assert key.name == "main"
-    with pytest.raises(SettingsError, match="cannot be read"):
-        ExecutorSettings(accounts_file=tmp_path / "absent.json").account_keys()
+    path.unlink()
+    with pytest.raises(SettingsError, match=r"EXECUTOR_ACCOUNTS_FILE.*cannot be read"):
+        ExecutorSettings.load()
 
 
 @pytest.mark.parametrize(
@@ -49,8 +51,8 @@ def test_one_source_of_keys_is_needed(monkeypatch: pytest.MonkeyPatch, both: boo
     if both:
         monkeypatch.setenv("EXECUTOR_ACCOUNTS", ACCOUNTS)
         monkeypatch.setenv("EXECUTOR_ACCOUNTS_FILE", "accounts.json")
-    with pytest.raises(ValueError, match="one of EXECUTOR_ACCOUNTS"):
-        ExecutorSettings()
+    with pytest.raises(SettingsError, match="one of EXECUTOR_ACCOUNTS"):
+        ExecutorSettings.load()
 
 
 def test_a_misspelt_name_is_refused() -> None:

@@ -1,7 +1,5 @@
 """Settings of the notifier: where messages go, how fast, and when they are grouped."""
 
-from pathlib import Path
-
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -20,9 +18,7 @@ class NotifierSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="NOTIFIER_", frozen=True)
 
     slack_token: SecretStr | None = None
-    """Bot token of the Slack app (`xoxb-...`); with neither this nor the file, messages go to standard output."""
-    slack_token_file: Path | None = None
-    """File that holds the token, e.g. a mounted secret."""
+    """Bot token of the Slack app (`xoxb-...`); without it messages go to standard output."""
     slack_channel: str | None = None
     """Channel id (`C...`, preferred) or name; needed with a token."""
     slack_base_url: str = Field(default="https://slack.com/api/", pattern=r"^https?://[^\s@]+$")
@@ -59,17 +55,10 @@ class NotifierSettings(ServiceSettings):
             raise ValueError("name at least one kind, and none twice")
         return values
 
-    @field_validator("slack_token_file")
-    @classmethod
-    def _token_is_given_once(cls, value: Path | None, info: ValidationInfo) -> Path | None:
-        if value is not None and info.data.get("slack_token") is not None:
-            raise ValueError("NOTIFIER_SLACK_TOKEN is set too; keep one of them")
-        return value
-
     @field_validator("slack_channel")
     @classmethod
     def _token_has_a_channel(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if not value and (info.data.get("slack_token") is not None or info.data.get("slack_token_file") is not None):
+        if not value and info.data.get("slack_token") is not None:
             raise ValueError("a token needs a channel; set this to the channel's id, e.g. C0123456789")
         return value
 
@@ -79,19 +68,11 @@ class NotifierSettings(ServiceSettings):
         return MessageLinks(orders=self.link_base, runbook=self.runbook)
 
     def read_token(self) -> SecretStr | None:
-        """Return the Slack token, from the environment or its file; None: messages go to standard output.
+        """Return the Slack token; None: messages go to standard output.
 
         Raises:
-            InvalidInputError: If the file cannot be read, or the token is empty.
+            InvalidInputError: If the token is empty.
         """
-        token = self.slack_token
-        if self.slack_token_file is not None:
-            try:
-                token = SecretStr(self.slack_token_file.read_text(encoding="utf-8").strip())
-            except (OSError, UnicodeDecodeError) as error:
-                raise InvalidInputError(
-                    f"NOTIFIER_SLACK_TOKEN_FILE: {self.slack_token_file} cannot be read ({type(error).__name__})"
-                ) from error
-        if token is not None and not token.get_secret_value().strip():
+        if self.slack_token is not None and not self.slack_token.get_secret_value().strip():
             raise InvalidInputError("the Slack token is empty; set it, or unset its name to print messages instead")
-        return token
+        return self.slack_token

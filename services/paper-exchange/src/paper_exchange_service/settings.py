@@ -13,6 +13,7 @@ from breakwater_core.errors import InvalidInputError
 from breakwater_core.identities import check_name
 from breakwater_recordings.funding import read_funding
 from breakwater_recordings.instruments import DEFAULT_SYMBOLS
+from breakwater_runtime.secret_settings import SECRET
 from breakwater_runtime.settings import ServiceSettings
 from paper_exchange_service.engine.accounts import Credentials
 from paper_exchange_service.engine.markets import Costs
@@ -33,7 +34,7 @@ class AccountSettings(BaseModel):
 
     name: str
     """Name of the account."""
-    key: str = Field(min_length=1)
+    key: str = Field(min_length=1, repr=False)
     """API key."""
     secret: SecretStr
     """API secret."""
@@ -80,7 +81,7 @@ class PaperExchangeSettings(ServiceSettings):
 
     mode: Mode = Mode.REAL_TIME
     """`realtime`: prices follow the wall clock. `replay`: prices and time come from the bus."""
-    accounts: tuple[AccountSettings, ...] = ()
+    accounts: Annotated[tuple[AccountSettings, ...], SECRET] = ()
     """Accounts as a JSON list of name, key, secret, usdt; empty: those of the configuration, with keys
     `paper-key-<name>` and secrets `paper-secret-<name>`."""
     recordings: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ class Credentials:
     wallet_permissions: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"Credentials(key={self.key!r}, secret=***)"
+        return "Credentials(key=***, secret=***)"
 
 
 @dataclass(frozen=True, slots=True)
