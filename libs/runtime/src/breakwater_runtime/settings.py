@@ -1,11 +1,12 @@
 """Settings of a service: read once from the environment; absurd, missing and misspelt names stop the start."""
 
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableValueError
 
@@ -17,6 +18,9 @@ from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.redaction import blank, keep_secret
 from breakwater_runtime.secret_settings import secret_fields, secrets_given
 from breakwater_runtime.secret_sources import SecretReference
+
+HOSTNAME = "hostname"
+"""Instance name that stands for that of the machine: replicas of one container definition differ in nothing else."""
 
 
 class ServiceSettings(BaseSettings):
@@ -48,7 +52,7 @@ class ServiceSettings(BaseSettings):
     drain_timeout_s: float = Field(default=8.0, gt=0, le=600)
     """Seconds that work in hand has to finish after SIGTERM."""
     instance: str = "0"
-    """Name of this process among those of its kind."""
+    """Name of this process among those of its kind; `hostname` stands for the name of its machine or container."""
     _references: dict[str, SecretReference] = PrivateAttr(default_factory=dict)
 
     @classmethod
@@ -85,6 +89,11 @@ class ServiceSettings(BaseSettings):
             raise SettingsError(blank("; ".join(faults))) from None  # the cause may quote a secret
         except UnreadableValueError as error:
             raise SettingsError(f"{blank(str(error))}: it must be JSON") from None
+
+    @field_validator("instance")
+    @classmethod
+    def _named_after_the_machine(cls, value: str) -> str:
+        return socket.gethostname().partition(".")[0] if value == HOSTNAME else value
 
     def model_post_init(self, _context: Any) -> None:
         """Blank the secrets in whatever the process writes from now on."""

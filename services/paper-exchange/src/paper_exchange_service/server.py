@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.market import Instrument
 from breakwater_recordings.instruments import default_instrument, instrument_for, instruments
+from breakwater_recordings.selection import first_prices
 from breakwater_recordings.sources import open_recording
 from breakwater_recordings.synthetic import synthetic_instrument
 from breakwater_runtime.health import Health, bind_socket, health_application, serve_application
@@ -270,10 +271,24 @@ def known_instruments(settings: PaperExchangeSettings, config: BreakwaterConfig)
     if settings.mode is Mode.REAL_TIME and not settings.recordings:
         return [synthetic_instrument(symbol) for symbol in settings.symbols_of(config)]
     known = instruments()
-    prices = settings.reference_prices
+    prices = reference_prices(settings, config)
     symbols = config.portfolio.symbols or tuple(prices)
     named = [symbol for symbol in symbols if symbol in known or symbol in prices]
     return [known.get(symbol) or default_instrument(symbol, prices[symbol]) for symbol in named]
+
+
+def reference_prices(settings: PaperExchangeSettings, config: BreakwaterConfig) -> Mapping[str, float]:
+    """Return a usual price of each symbol: as set; else, in a replay, the first one of the recording if that is named.
+
+    Raises:
+        InvalidInputError: If the recording cannot be read.
+    """
+    symbols = config.portfolio.symbols or None
+    is_known = symbols is not None and instruments().keys() >= set(symbols)
+    if settings.reference_prices or settings.mode is Mode.REAL_TIME or not settings.recordings or is_known:
+        return settings.reference_prices
+    session = config.session.session()
+    return first_prices(open_recording(list(settings.recordings), session=session, symbols=symbols))
 
 
 def playback_of(settings: PaperExchangeSettings, config: BreakwaterConfig) -> Playback | None:

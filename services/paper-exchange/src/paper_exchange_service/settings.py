@@ -85,7 +85,8 @@ class PaperExchangeSettings(ServiceSettings):
     """Accounts as a JSON list of name, key, secret, usdt; empty: those of the configuration, with keys
     `paper-key-<name>` and secrets `paper-secret-<name>`."""
     recordings: tuple[str, ...] = ()
-    """Real time: files, folders or SYMBOL=FILE to play; empty: the synthetic market."""
+    """Real time: files, folders or SYMBOL=FILE to play; empty: the synthetic market. Replay: what market-data plays,
+    for the first prices in it, where `reference_prices` says nothing."""
     synthetic_seed: int = 1
     """Real time: which synthetic market."""
     synthetic_trades_per_day: int = Field(default=100_000, ge=100, le=20_000_000)
