@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from breakwater_core.config import BreakwaterConfig
@@ -26,6 +26,14 @@ class ServiceSettings(BaseSettings):
     """NATS user of this service; absent: no authentication."""
     nats_password: SecretStr | None = None
     """Password of that user."""
+    nats_password_file: Path | None = None
+    """File with the password, instead of `nats_password`; read anew at each connection."""
+    nats_tls_ca_file: Path | None = None
+    """PEM file of the authority that the server's certificate comes from; absent: those of the system. Needs `tls://`."""
+    nats_tls_cert_file: Path | None = None
+    """PEM file of a client certificate, if the server asks for one."""
+    nats_tls_key_file: Path | None = None
+    """PEM file of its key."""
     run_id: str = LIVE_RUN_ID
     """`live`, or the id of a replay; messages of other runs are passed over."""
     config_file: Path | None = None
@@ -40,6 +48,30 @@ class ServiceSettings(BaseSettings):
     """Seconds that work in hand has to finish after SIGTERM."""
     instance: str = "0"
     """Name of this process among those of its kind."""
+
+    @model_validator(mode="after")
+    def _nats_settings_fit(self) -> Self:
+        if self.nats_password is not None and self.nats_password_file is not None:
+            raise ValueError("set one of NATS_PASSWORD and NATS_PASSWORD_FILE")
+        if (self.nats_tls_cert_file is None) != (self.nats_tls_key_file is None):
+            raise ValueError("set both of NATS_TLS_CERT_FILE and NATS_TLS_KEY_FILE, or neither")
+        files = (self.nats_tls_ca_file, self.nats_tls_cert_file)
+        if any(files) and not self.nats_url.startswith("tls://"):
+            raise ValueError("NATS_TLS_... is set, but NATS_URL does not begin with tls://")
+        return self
+
+    def read_nats_password(self) -> str | None:
+        """Return the password as it is now.
+
+        Raises:
+            SettingsError: If its file cannot be read.
+        """
+        if self.nats_password_file is None:
+            return None if self.nats_password is None else self.nats_password.get_secret_value()
+        try:
+            return self.nats_password_file.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingsError(f"{self.nats_password_file} cannot be read ({error.strerror})") from error
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Self:
