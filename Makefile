@@ -7,7 +7,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 DATA ?= ../shared/data
 
-.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check bench clean
+.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check nats-permissions nats-permissions-check bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -34,10 +34,10 @@ test-quick: setup  ## the tests that take less than ten seconds each
 chaos: setup  ## play recordings while everything dies, hangs and lies, and check the books; SEEDS=n (20), FIRST=n
 	$(RUN) python -m tests.e2e.chaos --seeds $(or $(SEEDS),20) --first $(or $(FIRST),0) --out var/chaos
 
-lint: setup  ## style, formatting, types, import rules, protobuf drift
+lint: setup  ## style, formatting, types, import rules, drift of generated files
 	$(RUN) ruff check
 	$(RUN) ruff format --check
-	$(MAKE) --no-print-directory types imports proto-check
+	$(MAKE) --no-print-directory types imports proto-check nats-permissions-check
 
 types: setup  ## mypy --strict
 	$(RUN) mypy $(filter-out libs/contracts/src,$(wildcard libs/*/src services/*/src tools/*/src)) bench
@@ -56,6 +56,13 @@ proto-check: setup  ## fail if the committed message classes are not those of pr
 	for file in $$(cd "$$scratch" && find . -type f); do \
 	  cmp -s "$$scratch/$$file" "libs/contracts/src/$$file" || { echo "$$file is not what proto/ gives: make proto"; exit 1; }; \
 	done && echo "generated message classes match proto/"
+
+nats-permissions: setup  ## write deploy/nats/authorization.conf from breakwater_runtime.permissions
+	mkdir -p deploy/nats
+	$(RUN) python -m breakwater_runtime.permissions > deploy/nats/authorization.conf
+
+nats-permissions-check: setup  ## fail if deploy/nats/authorization.conf is not what the code gives
+	@$(RUN) python -m breakwater_runtime.permissions --check deploy/nats/authorization.conf
 
 bench: setup  ## print the figures of bench/
 	$(RUN) python -m bench

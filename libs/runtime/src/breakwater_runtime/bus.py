@@ -3,48 +3,55 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-import nats
 import nats.errors
 import nats.js.errors
-from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.kv import KeyValue
 
-from breakwater_core.errors import TransientError
 from breakwater_core.events import Alert
 from breakwater_runtime import codec, subjects
-from breakwater_runtime.errors import DependencyError
+from breakwater_runtime.bus_client import BusClient, PermissionDeniedError, open_client, redacted
+from breakwater_runtime.bus_streams import NANOSECONDS, ensure_streams
+from breakwater_runtime.errors import BusError
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
-from breakwater_runtime.metrics import BUS_CONNECTED, DEAD_LETTERS, PUBLISH_TIME, PUBLISHED
+from breakwater_runtime.metrics import DEAD_LETTERS, PUBLISH_TIME, PUBLISHED
 from breakwater_runtime.settings import ServiceSettings
 from breakwater_runtime.store_watch import AlertOutbox, StoreWatch
-from breakwater_runtime.subjects import StreamSpecification
+
+__all__ = [
+    "NANOSECONDS",
+    "ONLY_HEADER",
+    "ORIGIN_REASON_HEADER",
+    "ORIGIN_SEQUENCE_HEADER",
+    "ORIGIN_SUBJECT_HEADER",
+    "PUBLISH_TIMEOUT_S",
+    "Bus",
+    "BusError",
+    "connect",
+    "redacted",
+]
 
 PUBLISH_TIMEOUT_S = 2.0
-CONNECT_TIMEOUT_S = 10.0
-NANOSECONDS = 1_000_000_000
 ONLY_HEADER = "Breakwater-Only"
 """Header of a message that is played again: the name of the one consumer or reader that is to take it."""
 ORIGIN_SUBJECT_HEADER = "Breakwater-Subject"
 ORIGIN_SEQUENCE_HEADER = "Breakwater-Sequence"
 ORIGIN_REASON_HEADER = "Breakwater-Reason"
+_KEYS_PAGE = 100_000
+"""Subjects of a stream that the server lists at a time."""
 _OUT_OF_ROOM = frozenset({10023, 10028, 10047, 10077})
 """JetStream error codes: insufficient resources, memory or storage exceeded, the stream could not store."""
-
-
-class BusError(TransientError):
-    """The bus did not acknowledge in time, or is away; the message may or may not be stored."""
 
 
 class Bus:
     """A connection to NATS with JetStream. Publishing waits for the acknowledgement of the stream."""
 
-    def __init__(self, client: Client, run_id: str, watch: StoreWatch | None = None) -> None:
+    def __init__(self, client: BusClient, run_id: str, watch: StoreWatch | None = None) -> None:
         """Wrap a connected client; `run_id` goes into every message, `watch` learns what is not stored."""
         self.client = client
         self.run_id = run_id
@@ -88,22 +95,26 @@ class Bus:
         Raises:
             BusError: If one was not acknowledged; those before and after it may have been.
         """
+        messages = [codec.encode(event, self.run_id) for event in events]
         pending = []
         try:
-            for event in events:
-                message = codec.encode(event, self.run_id)
-                headers = {"Nats-Msg-Id": message.message_id} if message.message_id else None
-                pending.append(
-                    await self.jetstream.publish_async(message.subject, message.payload, headers=headers, wait_stall=30)
-                )
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S * 15):
-                for acknowledgement in await asyncio.gather(*pending):
-                    self.watch.stored(acknowledgement.stream)
-                    PUBLISHED.labels(acknowledgement.stream).inc()
+            with self.client.heed_denial(*{message.subject for message in messages}) as denial:
+                async with denial:
+                    for message in messages:
+                        headers = {"Nats-Msg-Id": message.message_id} if message.message_id else None
+                        pending.append(
+                            await self.jetstream.publish_async(
+                                message.subject, message.payload, headers=headers, wait_stall=30
+                            )
+                        )
+                    async with asyncio.timeout(PUBLISH_TIMEOUT_S * 15):
+                        for acknowledgement in await asyncio.gather(*pending):
+                            self.watch.stored(acknowledgement.stream)
+                            PUBLISHED.labels(acknowledgement.stream).inc()
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             for future in pending:
                 future.cancel()
-            raise BusError(f"not all messages were acknowledged by the bus ({type(error).__name__})") from error
+            raise BusError(f"not all messages were acknowledged by the bus ({_reason(error)})") from error
 
     async def publish_persistently(self, event: codec.Event) -> int:
         """Publish one event, again and again under its message id until the bus acknowledges it."""
@@ -131,7 +142,7 @@ class Bus:
 
     def note_refused(self, stream: str, error: Exception) -> None:
         """Note that a message for the stream was not stored; the first time in an outage that raises `store_full`."""
-        if not self.client.is_connected:
+        if not self.client.is_connected or isinstance(error, PermissionDeniedError):
             return
         certain = getattr(error, "err_code", None) in _OUT_OF_ROOM
         alert = self.watch.refused(stream, _reason(error), now_s=time.monotonic(), certain=certain)
@@ -160,10 +171,12 @@ class Bus:
         self.watch.stored(subjects.DEAD_STREAM.name)
 
     async def bucket(self, name: str) -> KeyValue:
-        """Return a key-value bucket, which `ensure_streams` has made."""
+        """Return a key-value bucket, which `ensure_streams` has made; its leader answers, and nobody in its place."""
         known = self._buckets.get(name)
         if known is None:
-            known = self._buckets[name] = await self.jetstream.key_value(name)
+            known = self._buckets[name] = KeyValue(
+                name=name, stream=f"KV_{name}", pre=f"$KV.{name}.", js=self.jetstream, direct=False
+            )
         return known
 
     async def read(self, bucket: str, key: str) -> bytes | None:
@@ -177,7 +190,7 @@ class Bus:
         except (nats.js.errors.KeyNotFoundError, nats.js.errors.KeyDeletedError):
             return None
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
-            raise BusError(f"{bucket}/{key} could not be read ({type(error).__name__})") from error
+            raise BusError(f"{bucket}/{key} could not be read ({_reason(error)})") from error
         return entry.value
 
     async def write(self, bucket: str, key: str, value: bytes) -> int:
@@ -222,11 +235,33 @@ class Bus:
         return True
 
     async def keys(self, bucket: str, prefix: str) -> list[str]:
-        """Return the keys of a bucket that begin with the prefix, sorted."""
-        try:
-            return sorted(key for key in await (await self.bucket(bucket)).keys() if key.startswith(prefix))
-        except nats.js.errors.NoKeysError:
-            return []
+        """Return the keys of a bucket that begin with the prefix, sorted; those deleted lately may be among them.
+
+        Raises:
+            BusError: If the bus does not answer.
+        """
+        stream, front, found, offset = f"KV_{bucket}", f"$KV.{bucket}.", set[str](), 0
+        while True:
+            body = {"subjects_filter": f"{front}>", "offset": offset}
+            subjects_there = (await self.api(f"STREAM.INFO.{stream}", body))["state"].get("subjects") or {}
+            found.update(subject.removeprefix(front) for subject in subjects_there)
+            offset += len(subjects_there)
+            if len(subjects_there) < _KEYS_PAGE:
+                return sorted(key for key in found if key.startswith(prefix))
+
+    async def create_consumer(
+        self, stream: str, name: str, filters: Sequence[str], config: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Create a consumer, or change the one of that name; a single filter is named where permissions tell it apart.
+
+        Raises:
+            BusError: If the bus does not answer or refuses.
+        """
+        subject = f"CONSUMER.CREATE.{stream}.{name}"
+        taken: dict[str, Any] = {"filter_subjects": list(filters)}
+        if len(filters) == 1:
+            subject, taken = f"{subject}.{filters[0]}", {"filter_subject": filters[0]}
+        return await self.api(subject, {"stream_name": stream, "config": config | taken})
 
     async def api(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send a request of the JetStream API and return its answer.
@@ -241,7 +276,7 @@ class Bus:
                 timeout=PUBLISH_TIMEOUT_S,
             )
         except (nats.errors.Error, TimeoutError) as error:
-            raise BusError(f"JetStream did not answer {subject} ({type(error).__name__})") from error
+            raise BusError(f"JetStream did not answer {subject} ({_reason(error)})") from error
         values: dict[str, Any] = json.loads(answer.data)
         if fault := values.get("error"):
             raise BusError(f"JetStream refused {subject}: {fault.get('description')} ({fault.get('err_code')})")
@@ -249,76 +284,27 @@ class Bus:
 
 
 @asynccontextmanager
-async def connect(settings: ServiceSettings, *, name: str, health: Health | None = None) -> AsyncIterator[Bus]:
+async def connect(
+    settings: ServiceSettings, *, name: str, health: Health | None = None, stop: asyncio.Event | None = None
+) -> AsyncIterator[Bus]:
     """Connect to NATS, make sure that streams and buckets exist, and drain at the end.
+
+    A user that may not make them waits until they are there, not ready meanwhile, or until `stop` is set.
 
     Raises:
         DependencyError: If NATS is not reachable, refuses the user or has no JetStream.
+        SettingsError: If a file of the settings cannot be used.
+        StoppedError: If `stop` was set while the streams were missing.
     """
-    log = get_logger()
-
-    closing = False
     watch = StoreWatch(service=name, instance=settings.instance, run_id=settings.run_id, health=health)
-
-    async def on_disconnected() -> None:
-        BUS_CONNECTED.set(0)
-        if closing:
-            return
-        if health:
-            health.fail("bus", "disconnected from NATS")
-        log.warning("bus_disconnected")
-
-    async def on_reconnected() -> None:
-        BUS_CONNECTED.set(1)
-        watch.forget()
-        if health:
-            health.hold("bus")
-        log.info("bus_reconnected")
-
-    errors = 0
-
-    async def on_error(error: Exception) -> None:
-        nonlocal errors
-        errors += 1
-        if (
-            errors % 20 == 1
-        ):  # one of a series tells enough: a client that reconnects meets the same one again and again
-            log.warning("bus_error", reason=f"{type(error).__name__}: {error}")
-
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            client = await nats.connect(
-                settings.nats_url,
-                name=f"breakwater-{name}-{settings.instance}",
-                user=settings.nats_user,
-                password=settings.nats_password.get_secret_value() if settings.nats_password else None,
-                connect_timeout=2,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=0.25,
-                ping_interval=10,
-                max_outstanding_pings=2,
-                pending_size=64 << 20,
-                disconnected_cb=on_disconnected,
-                reconnected_cb=on_reconnected,
-                error_cb=on_error,
-            )
-    except (nats.errors.Error, TimeoutError, OSError) as error:
-        raise DependencyError(
-            f"NATS is not reachable at {redacted(settings.nats_url)} ({type(error).__name__}); "
-            "start it or correct NATS_URL"
-        ) from error
-    BUS_CONNECTED.set(1)
-    bus = Bus(client, settings.run_id, watch)
-    outbox = asyncio.create_task(bus.outbox.run(), name="alert-outbox")
-    try:
-        await ensure_streams(bus)
-        yield bus
-    finally:
-        outbox.cancel()
-        with suppress(nats.errors.Error, TimeoutError):
-            await asyncio.wait_for(client.flush(), 2)
-        closing = True
-        await client.close()
+    async with open_client(settings, name=name, health=health, on_return=watch.forget) as client:
+        bus = Bus(client, settings.run_id, watch)
+        outbox = asyncio.create_task(bus.outbox.run(), name="alert-outbox")
+        try:
+            await ensure_streams(bus, user=settings.nats_user, health=health, stop=stop)
+            yield bus
+        finally:
+            outbox.cancel()
 
 
 def _stream_of(subject: str) -> str:
@@ -328,80 +314,3 @@ def _stream_of(subject: str) -> str:
 def _reason(error: Exception) -> str:
     """Return what went wrong in a few words; JetStream's own words if it has said any."""
     return str(getattr(error, "description", None) or type(error).__name__)
-
-
-def redacted(url: str) -> str:
-    """Return the URL without user and password."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
-
-
-async def ensure_streams(bus: Bus, streams: Iterable[StreamSpecification] = subjects.STREAMS) -> None:
-    """Create the streams and buckets that are missing; existing ones are left as an operator may have set them.
-
-    Raises:
-        DependencyError: If JetStream is off or refuses.
-    """
-    try:
-        present = set(await _stream_names(bus))
-        for stream in streams:
-            if stream.name not in present:
-                await _create(bus, stream.name, stream_body(stream))
-        for bucket in subjects.BUCKETS:
-            if f"KV_{bucket}" not in present:
-                await _create(bus, f"KV_{bucket}", bucket_body(bucket))
-    except BusError as error:
-        raise DependencyError(f"{error}; NATS must run with JetStream and room for the streams") from error
-
-
-async def _stream_names(bus: Bus) -> list[str]:
-    names = (await bus.api("STREAM.NAMES", {"offset": 0})).get("streams")
-    return list(names or ())
-
-
-async def _create(bus: Bus, name: str, body: dict[str, Any]) -> None:
-    try:
-        await bus.api(f"STREAM.CREATE.{name}", body)
-    except BusError:
-        if name not in await _stream_names(bus):  # somebody else made it in the meantime, with the same settings
-            raise
-
-
-def stream_body(stream: StreamSpecification) -> dict[str, Any]:
-    """Return the JetStream configuration of a stream."""
-    body: dict[str, Any] = {
-        "name": stream.name,
-        "subjects": list(stream.subjects),
-        "storage": "file",
-        "retention": "limits",
-        "discard": "old",
-        "num_replicas": 1,
-        "max_age": round(stream.max_age_s * NANOSECONDS),
-        "max_bytes": stream.max_bytes,
-        "duplicate_window": 120 * NANOSECONDS,
-        "allow_direct": True,
-    }
-    if not stream.survives_power_cut:
-        body["persist_mode"] = "async"
-    return body
-
-
-def bucket_body(bucket: str) -> dict[str, Any]:
-    """Return the JetStream configuration of a key-value bucket's stream."""
-    body: dict[str, Any] = {
-        "name": f"KV_{bucket}",
-        "subjects": [f"$KV.{bucket}.>"],
-        "storage": "file",
-        "retention": "limits",
-        "discard": "new",
-        "num_replicas": 1,
-        "max_msgs_per_subject": 1,
-        "max_bytes": subjects.GIBIBYTE // 4,
-        "max_age": round(subjects.BUCKET_MAX_AGE_S.get(bucket, 0) * NANOSECONDS),
-        "allow_rollup_hdrs": True,
-        "deny_delete": True,
-        "allow_direct": True,
-    }
-    if bucket in subjects.FLEETING_BUCKETS:
-        body["persist_mode"] = "async"
-    return body

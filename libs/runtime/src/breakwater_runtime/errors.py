@@ -8,6 +8,10 @@ EXIT_BAD_SETTINGS = 2
 EXIT_DEPENDENCY = 3
 
 
+class BusError(TransientError):
+    """The bus did not acknowledge in time, is away or refuses; the message may or may not be stored."""
+
+
 class DependencyError(TransientError):
     """Something the service cannot run without is absent; the message names it and how to mend it."""
 
@@ -16,8 +20,14 @@ class SettingsError(InvalidInputError):
     """The environment or a configuration file is wrong; the message names the setting."""
 
 
+class StoppedError(BreakwaterError):
+    """The service was told to stop before it had begun: an orderly end, and no failure."""
+
+
 def exit_code_of(error: BaseException) -> int:
     """Return the process exit code that the failure calls for."""
+    if isinstance(error, StoppedError):
+        return EXIT_DRAINED
     if isinstance(error, DependencyError):
         return EXIT_DEPENDENCY
     if isinstance(error, InvalidInputError):

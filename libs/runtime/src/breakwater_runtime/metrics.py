@@ -24,6 +24,9 @@ READER_RESETS = Counter(
     "breakwater_reader_resets_total", "Times that a reader of a stream was set up anew.", ["reader", "cause"]
 )
 BUS_CONNECTED = Gauge("breakwater_bus_connected", "1 while the service is connected to the bus.")
+DENIED = Counter(
+    "breakwater_bus_denied_total", "Publishes and subscriptions that the bus did not permit this user.", ["operation"]
+)
 DEAD_LETTERS = Counter("breakwater_dead_letters_total", "Messages put aside as not processable.", ["consumer"])
 STORE_FULL = Gauge("breakwater_bus_store_full", "1 while the bus does not store messages of the stream.", ["stream"])
 ALERTS_WAITING = Gauge("breakwater_alerts_waiting", "Alerts that the bus has not taken yet; they are in the log.")

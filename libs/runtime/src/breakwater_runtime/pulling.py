@@ -196,14 +196,11 @@ class Puller:
             "ack_wait": round(spec.ack_wait_s * NANOSECONDS),
             "max_deliver": -1,
             "max_ack_pending": spec.max_in_flight,
-            "filter_subjects": list(spec.filters),
         }
         delay_s = 0.1
         while True:
             try:
-                await self._bus.api(
-                    f"CONSUMER.CREATE.{spec.stream}.{spec.durable}", {"stream_name": spec.stream, "config": config}
-                )
+                await self._bus.create_consumer(spec.stream, spec.durable, spec.filters, config)
             except BusError as error:
                 get_logger().warning("consumer_waiting", consumer=spec.durable, reason=str(error))
                 await asyncio.sleep(delay_s)

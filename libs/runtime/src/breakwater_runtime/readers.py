@@ -145,13 +145,9 @@ class StreamReader:
             "flow_control": True,
             "idle_heartbeat": round(HEARTBEAT_S * NANOSECONDS),
             "inactive_threshold": 30 * NANOSECONDS,
-            "filter_subjects": self._filters,
             **await self._policy(),
         }
-        await self._bus.api(
-            f"CONSUMER.CREATE.{self._stream}.{self._consumer}",
-            {"stream_name": self._stream, "config": config},
-        )
+        await self._bus.create_consumer(self._stream, self._consumer, self._filters, config)
         self._last_sign = asyncio.get_running_loop().time()
 
     async def _policy(self) -> dict[str, Any]:

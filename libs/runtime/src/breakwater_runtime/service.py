@@ -13,7 +13,7 @@ import uvloop
 
 from breakwater_core.errors import BreakwaterError
 from breakwater_runtime.bus import Bus, connect
-from breakwater_runtime.errors import EXIT_DRAINED, EXIT_FAILED, exit_code_of, explain
+from breakwater_runtime.errors import EXIT_DRAINED, EXIT_FAILED, StoppedError, exit_code_of, explain
 from breakwater_runtime.health import Health, bind_socket, health_application, serve_application
 from breakwater_runtime.logs import configure_logs, get_logger
 from breakwater_runtime.settings import ServiceSettings
@@ -55,6 +55,9 @@ def run_service[S: ServiceSettings](
     gc.freeze()
     try:
         uvloop.run(supervised())
+    except StoppedError as error:
+        log.info("service_stopped_early", reason=explain(error))
+        return EXIT_DRAINED
     except BaseExceptionGroup as group:
         cause = first_cause(group)
         log.error("service_failed", reason=explain(cause), exc_info=cause)
@@ -89,7 +92,7 @@ async def open_service(
     bound = bind_socket(settings.http_host, settings.http_port)
     async with (
         serve_application(health_application(health), bound),
-        connect(settings, name=name, health=health) as bus,
+        connect(settings, name=name, health=health, stop=stop) as bus,
     ):
         health.hold("bus")
         yield Service(name=name, bus=bus, health=health, stop=stop)

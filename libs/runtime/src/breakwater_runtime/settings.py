@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableValueError
 
@@ -39,6 +39,12 @@ class ServiceSettings(BaseSettings):
     """Password of that user."""
     secrets_refresh_s: float = Field(default=30.0, ge=0.05, le=3600)
     """Secrets that were given by `_FILE` or `_FROM` are read again so often, seconds."""
+    nats_tls_ca_file: Path | None = None
+    """PEM file of the authority that the server's certificate comes from; absent: those of the system. Needs `tls://`."""
+    nats_tls_cert_file: Path | None = None
+    """PEM file of a client certificate, if the server asks for one."""
+    nats_tls_key_file: Path | None = None
+    """PEM file of its key."""
     run_id: str = LIVE_RUN_ID
     """`live`, or the id of a replay; messages of other runs are passed over."""
     config_file: Path | None = None
@@ -54,6 +60,26 @@ class ServiceSettings(BaseSettings):
     instance: str = "0"
     """Name of this process among those of its kind; `hostname` stands for the name of its machine or container."""
     _references: dict[str, SecretReference] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _nats_settings_fit(self) -> Self:
+        if (self.nats_tls_cert_file is None) != (self.nats_tls_key_file is None):
+            raise ValueError("set both of NATS_TLS_CERT_FILE and NATS_TLS_KEY_FILE, or neither")
+        files = (self.nats_tls_ca_file, self.nats_tls_cert_file)
+        if any(files) and not self.nats_url.startswith("tls://"):
+            raise ValueError("NATS_TLS_... is set, but NATS_URL does not begin with tls://")
+        return self
+
+    def read_nats_password(self) -> str | None:
+        """Return the password as it is now: of its file, if it was given so.
+
+        Raises:
+            SettingsError: If its file cannot be read.
+        """
+        reference = self.secret_reference("nats_password")
+        if reference is not None and reference.setting.endswith("_FILE"):
+            return reference.read()
+        return None if self.nats_password is None else self.nats_password.get_secret_value()
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Self:

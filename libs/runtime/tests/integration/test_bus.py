@@ -12,7 +12,8 @@ from breakwater_core.errors import PermanentError, TransientError
 from breakwater_core.events import Fill, FillKind, Side
 from breakwater_core.market import Clock, ClockKind, TradeBatch
 from breakwater_runtime import codec, subjects
-from breakwater_runtime.bus import Bus, connect, ensure_streams
+from breakwater_runtime.bus import Bus, connect
+from breakwater_runtime.bus_streams import ensure_streams
 from breakwater_runtime.consumers import ConsumerSpecification, PullConsumer, Received
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.readers import LAST_PER_SUBJECT, After, Delivery, read_stream, wait_for_value

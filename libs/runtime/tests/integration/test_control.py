@@ -73,7 +73,7 @@ async def test_acknowledgements_are_known_until_they_are_taken_back(bus: Bus) ->
         (heard,) = await read_acknowledgements(bus)
         assert heard.acknowledgement == acknowledgement
         assert watch.heard == (heard,)
-        await (await bus.bucket(CONTROL_BUCKET)).purge(seen_key("a", "p"))
+        await (await bus.bucket(CONTROL_BUCKET)).delete(seen_key("a", "p"))
         while watch.heard:
             await asyncio.sleep(0.01)
         assert await read_acknowledgements(bus) == ()

@@ -91,4 +91,4 @@ class Acknowledger:
     async def _withdraw(self) -> None:
         with suppress(BusError, nats.errors.Error, nats.js.errors.Error, TimeoutError):
             async with asyncio.timeout(_WITHDRAW_S):
-                await (await self._bus.bucket(CONTROL_BUCKET)).purge(self._key)
+                await (await self._bus.bucket(CONTROL_BUCKET)).delete(self._key)

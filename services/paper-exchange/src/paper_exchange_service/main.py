@@ -23,7 +23,7 @@ async def run(settings: PaperExchangeSettings, stop: asyncio.Event) -> None:
     exchange.health.fail("bus", "connecting")
     async with (
         exchange,
-        connect(settings, name="paper-exchange", health=exchange.health) as bus,
+        connect(settings, name="paper-exchange", health=exchange.health, stop=stop) as bus,
         bus_prices(bus, exchange.replay),
     ):
         exchange.health.hold("bus")

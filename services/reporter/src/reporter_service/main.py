@@ -42,7 +42,7 @@ async def run(
     try:
         async with (
             serve_application(reporter_application(database, health), bound) as port,
-            connect(settings, name=SERVICE, health=health) as bus,
+            connect(settings, name=SERVICE, health=health, stop=stop) as bus,
             open_writer(database, health, stop, _alarm(bus, settings)) as writer,
             AsyncExitStack() as stack,
             asyncio.timeout(None) as deadline,

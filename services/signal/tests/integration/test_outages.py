@@ -14,7 +14,8 @@ from breakwater_cli.nats_process import NatsProcess
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.market import BarState, Clock, ClockKind, DailyBar, TradeBatch
 from breakwater_runtime import codec, subjects
-from breakwater_runtime.bus import Bus, connect, stream_body
+from breakwater_runtime.bus import Bus, connect
+from breakwater_runtime.bus_streams import stream_body
 from breakwater_runtime.config_file import write_config
 from breakwater_runtime.dead_letters import list_letters
 from breakwater_runtime.readers import Delivery
