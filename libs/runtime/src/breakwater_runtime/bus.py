@@ -20,7 +20,7 @@ from breakwater_runtime import codec, subjects
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
-from breakwater_runtime.metrics import BUS_CONNECTED, DEAD_LETTERS, PUBLISH_TIME, PUBLISHED
+from breakwater_runtime.metrics import BUS_CONNECTED, BUS_RECONNECTS, DEAD_LETTERS, PUBLISH_TIME, PUBLISHED
 from breakwater_runtime.settings import ServiceSettings
 from breakwater_runtime.store_watch import AlertOutbox, StoreWatch
 from breakwater_runtime.subjects import StreamSpecification
@@ -270,6 +270,7 @@ async def connect(settings: ServiceSettings, *, name: str, health: Health | None
 
     async def on_reconnected() -> None:
         BUS_CONNECTED.set(1)
+        BUS_RECONNECTS.inc()
         watch.forget()
         if health:
             health.hold("bus")
