@@ -2,6 +2,9 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from breakwater_bybit.budget import Priority
+from breakwater_runtime.metrics import begin_at_zero
+
 GRANTS = Counter(
     "breakwater_budget_grants_total",
     "Requests that were let go, by priority and by whose share: shared, or the process's own while the bus is away.",
@@ -28,4 +31,12 @@ BANS = Counter("breakwater_budget_bans_total", "Times that this process was told
 BANNED = Gauge(
     "breakwater_budget_banned_until_seconds", "Unix time until which the exchange refuses this address; 0: never did."
 )
-CONNECTED = Gauge("breakwater_budget_shared", "1 while the budget is shared over the bus, 0 while the bus is away.")
+CONNECTED = Gauge(
+    "breakwater_budget_shared",
+    "1 while the budget is shared over the bus, 0 while the bus is away; NaN where it is not to be shared.",
+)
+CONNECTED.set(float("nan"))
+
+begin_at_zero(GRANTS, Priority, ("shared", "own"))
+begin_at_zero(WAIT, Priority)
+begin_at_zero(WRITES, ("accepted", "conflict"))

@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from breakwater_runtime.errors import DependencyError, SettingsError
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
-from breakwater_runtime.metrics import BUS_CONNECTED, DENIED
+from breakwater_runtime.metrics import BUS_CONNECTED, BUS_RECONNECTS, DENIED
 from breakwater_runtime.permissions import inbox_prefix
 from breakwater_runtime.settings import ServiceSettings
 
@@ -190,6 +190,7 @@ class _Connection:
 
     async def on_reconnected(self) -> None:
         BUS_CONNECTED.set(1)
+        BUS_RECONNECTS.inc()
         self._client.forget_denials()
         self._on_return()
         self._health.hold("bus")

@@ -10,11 +10,12 @@ import nats.errors
 import nats.js.errors
 from nats.js.api import RawStreamMsg
 
-from breakwater_core.control import Control
+from breakwater_core.control import EVERY_ACCOUNT, Control
 from breakwater_core.control_answers import Acknowledgement, Heard
 from breakwater_core.errors import InvariantError
 from breakwater_runtime.bus import Bus, BusError
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.metrics import HALTED
 from breakwater_runtime.readers import LAST_PER_SUBJECT, Delivery, read_stream
 from breakwater_runtime.subjects import CONTROL_BUCKET, CONTROL_KEY, SEEN_PREFIX
 
@@ -96,6 +97,7 @@ class ControlWatch:
         self.stored_ms = 0
         self._revision = 0
         self._changed = asyncio.Event()
+        self._show()
 
     def handle(self, delivery: Delivery) -> None:
         """Take a newer value of the key; a deleted key is the initial state."""
@@ -113,8 +115,14 @@ class ControlWatch:
             get_logger().error("control_state_unreadable", reason=str(error))
             unreadable = replace(self.state.everyone, halted=True, reason="the control document cannot be read")
             self.state = replace(self.state, everyone=unreadable)
+        self._show()
         self._changed.set()  # each waiter holds the event of its own call
         self._changed = asyncio.Event()
+
+    def _show(self) -> None:
+        HALTED.labels(EVERY_ACCOUNT).set(int(self.state.everyone.halted))
+        for account, gate in self.state.accounts.items():
+            HALTED.labels(account).set(int(gate.halted))
 
     async def wait_for_change(self, known: Control, timeout_s: float) -> None:
         """Return when the state is another than the known one, at the latest after the timeout, seconds."""

@@ -11,6 +11,7 @@ import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from breakwater_runtime.errors import DependencyError
+from breakwater_runtime.metrics import PROCESS, READY
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -22,14 +23,18 @@ class Health:
     def __init__(self, *conditions: str) -> None:
         """Start not ready, waiting for each named condition."""
         self._faults: dict[str, str] = dict.fromkeys(conditions, "starting")
+        for condition in conditions:
+            READY.labels(condition).set(0)
 
     def hold(self, condition: str) -> None:
         """State that the condition holds."""
         self._faults.pop(condition, None)
+        READY.labels(condition).set(1)
 
     def fail(self, condition: str, reason: str) -> None:
         """State that the condition does not hold, and why."""
         self._faults[condition] = reason
+        READY.labels(condition).set(0)
 
     @property
     def faults(self) -> dict[str, str]:
@@ -89,7 +94,7 @@ def health_application(
         path = scope.get("path")
         status, content_type = 200, "application/json"
         if path == "/metrics":
-            content_type, body = CONTENT_TYPE_LATEST, generate_latest()
+            content_type, body = CONTENT_TYPE_LATEST, generate_latest(PROCESS)
         elif path == "/ready":
             status = 200 if health.ready else 503
             body = json.dumps({"ready": health.ready, "faults": health.faults}).encode()

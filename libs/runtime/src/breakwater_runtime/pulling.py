@@ -18,7 +18,7 @@ from nats.aio.subscription import Subscription
 from breakwater_core.events import Alert, Severity
 from breakwater_runtime.bus import NANOSECONDS, ONLY_HEADER, Bus, BusError
 from breakwater_runtime.logs import get_logger
-from breakwater_runtime.metrics import MESSAGES, READER_RESETS
+from breakwater_runtime.metrics import DEAD_LETTERS, MESSAGES, READER_RESETS, RESET_CAUSES, begin_at_zero
 
 HEARTBEAT_S = 2.0
 PULL_EXPIRES_S = 20.0
@@ -96,6 +96,8 @@ class Puller:
         self._inbox = ""
         self._subscription: Subscription | None = None
         self._marker: asyncio.Task[None] | None = None
+        begin_at_zero(READER_RESETS, [specification.durable], RESET_CAUSES)
+        begin_at_zero(DEAD_LETTERS, [specification.durable])
 
     @property
     def held(self) -> int:

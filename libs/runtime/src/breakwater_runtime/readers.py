@@ -18,7 +18,7 @@ from nats.aio.subscription import Subscription
 
 from breakwater_runtime.bus import NANOSECONDS, ONLY_HEADER, Bus, BusError
 from breakwater_runtime.logs import get_logger
-from breakwater_runtime.metrics import READER_RESETS
+from breakwater_runtime.metrics import READER_RESETS, RESET_CAUSES, begin_at_zero
 
 HEARTBEAT_S = 1.0
 NEW_ONLY = -1
@@ -91,6 +91,7 @@ class StreamReader:
         self._last_sign = 0.0
         self._subscription: Subscription | None = None
         self._failure: Exception | None = None
+        begin_at_zero(READER_RESETS, [name], RESET_CAUSES)
 
     @property
     def sequence(self) -> int:

@@ -16,6 +16,8 @@ from breakwater_runtime.bus import Bus, connect
 from breakwater_runtime.errors import EXIT_DRAINED, EXIT_FAILED, StoppedError, exit_code_of, explain
 from breakwater_runtime.health import Health, bind_socket, health_application, serve_application
 from breakwater_runtime.logs import configure_logs, get_logger
+from breakwater_runtime.loop_lag import measured_loop
+from breakwater_runtime.metrics import describe_process
 from breakwater_runtime.settings import ServiceSettings
 
 
@@ -42,6 +44,7 @@ def run_service[S: ServiceSettings](
         sys.stderr.write(f"{name}: {explain(error)}\n")
         return exit_code_of(error)
     configure_logs(service=name, run_id=settings.run_id, instance=settings.instance, level=settings.log_level)
+    describe_process(run_id=settings.run_id)
     log = get_logger()
 
     async def supervised() -> None:
@@ -50,7 +53,8 @@ def run_service[S: ServiceSettings](
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         log.info("service_started")
-        await main(settings, stop)
+        async with measured_loop():
+            await main(settings, stop)
 
     gc.freeze()
     try:

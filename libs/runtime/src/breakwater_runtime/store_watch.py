@@ -13,6 +13,7 @@ from breakwater_core.events import Alert, Severity
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import ALERTS_WAITING, STORE_FULL
+from breakwater_runtime.subjects import STREAMS
 
 CONDITION = "store"
 SILENT_AFTER_S = 5.0
@@ -32,6 +33,8 @@ class StoreWatch:
         self._health = health
         self._failing_since: dict[str, float] = {}
         self._reported: set[str] = set()
+        for stream in STREAMS:
+            STORE_FULL.labels(stream.name).set(0)
 
     @property
     def full(self) -> frozenset[str]:

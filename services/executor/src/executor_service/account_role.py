@@ -11,6 +11,7 @@ from breakwater_core.market import Clock, ClockKind
 from breakwater_runtime import codec, subjects
 from breakwater_runtime.readers import LAST_PER_SUBJECT, Delivery, read_stream
 from breakwater_runtime.service import Service
+from executor_service import metrics
 from executor_service.account_feed import AccountFeed
 from executor_service.account_keeper import AccountKeeper
 from executor_service.account_keys import AccountKey
@@ -217,6 +218,7 @@ async def run_account_role(
     await fitness.begin()
     keepers, feeds, reconcilers = [], [], []
     for key in keys:
+        metrics.begin_account(key.name)
         account = BybitAccount(clients[key.name])
         keeper = AccountKeeper(
             bus=service.bus,

@@ -2,6 +2,30 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from breakwater_core.events import Leg, OrderStatus
+from breakwater_runtime.metrics import begin_at_zero
+
+REFUSAL_RULES = (
+    "account_unreadable",
+    "already_decided",
+    "below_min_notional",
+    "below_min_quantity",
+    "daily_loss_stop",
+    "drawdown_stop",
+    "egress_mismatch",
+    "egress_unknown",
+    "fenced",
+    "halted",
+    "max_open_positions",
+    "max_order_notional",
+    "no_day_open",
+    "no_equity",
+    "preflight_failed",
+    "stale_data",
+    "unknown_instrument",
+)
+"""Why an entry is refused here; one whose time ran out is no refusal, its status is `expired`."""
+
 _FAST_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 INTENT_TO_REQUEST = Histogram(
@@ -83,3 +107,20 @@ EGRESS_CHECKS = Counter(
 EGRESS_KNOWN = Gauge(
     "breakwater_egress_last_known_timestamp_seconds", "When the egress address was last known, Unix time.", ["account"]
 )
+
+begin_at_zero(ORDERS, OrderStatus, Leg)
+begin_at_zero(REFUSED, REFUSAL_RULES)
+begin_at_zero(INTENT_TO_REQUEST, Leg)
+begin_at_zero(REQUEST_TO_ACK, ("acknowledged", "rejected", "not_placed", "unclear"))
+begin_at_zero(QUERY_FAILURES, ("entry", "order", "position"))
+
+
+def begin_account(account: str) -> None:
+    """Show the account role's counters of an account before anything is counted."""
+    begin_at_zero(FILLS, [account], ("stream", "rest"))
+    begin_at_zero(CATCH_UPS, [account], ("found", "nothing_new", "failed"))
+    begin_at_zero(RECONCILIATIONS, [account], ("equal", "different", "unsettled", "failed"))
+    begin_at_zero(UNORDERED_ORDERS, [account], ("Acknowledged", "Rejected", "NotPlaced", "Unclear"))
+    PRIVATE_STREAM.labels(account).set(0)
+    PRIVATE_STREAM_DROPS.labels(account)
+    DAY_OPENS.labels(account)

@@ -2,6 +2,8 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from breakwater_runtime.metrics import begin_at_zero
+
 TRADES = Counter("breakwater_market_data_trades_total", "Trades published.", ["symbol"])
 REPLAY_WINDOW = Gauge("breakwater_market_data_replay_window", "Last replay window whose clock was published.")
 REPLAY_WAIT = Histogram(
@@ -37,3 +39,6 @@ BAR_MISMATCHES = Counter(
     "Complete days whose trades, as received, disagree with the exchange's candle.",
     ["symbol"],
 )
+
+begin_at_zero(GAPS, ("filled", "nothing_missing", "unfilled"))
+begin_at_zero(DROPPED, ("block", "duplicate", "late"))

@@ -2,6 +2,9 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from breakwater_runtime.metrics import begin_at_zero
+from notifier_service.notice import NoticeKind
+
 POSTED = Counter(
     "breakwater_notifier_posted_total",
     "Events, by what became of telling them: posted, told_before, outcome_unknown, refused, too_old.",
@@ -21,3 +24,7 @@ POST_TIME = Histogram(
 PENDING = Gauge(
     "breakwater_notifier_pending", "Messages of the bus not told yet: in hand and still in the stream.", ["consumer"]
 )
+
+begin_at_zero(POSTED, NoticeKind, ("posted", "told_before", "outcome_unknown", "refused", "too_old"))
+begin_at_zero(GROUPED, NoticeKind)
+begin_at_zero(POSTS, ("posted", "not_posted", "unanswered", "refused"))

@@ -6,24 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
-from prometheus_client import Histogram
 from sqlalchemy.orm import Session
 
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.outages import OutageAlarm
 from reporter_service.database import Database, DatabaseAwayError
+from reporter_service.metrics import COMMIT_SIZE, COMMIT_TIME
 
-COMMIT_TIME = Histogram(
-    "breakwater_reporter_commit_seconds",
-    "Time of one transaction, with the work in it.",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
-)
-COMMIT_SIZE = Histogram(
-    "breakwater_reporter_commit_messages",
-    "Messages applied in one transaction.",
-    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
-)
 LARGEST_GROUP = 128
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0

@@ -73,6 +73,7 @@ class ReporterHandler:
         conditions: Conditions,
         fills_wait_s: float,
         ledger_tolerance: Decimal,
+        gauges: metrics.AccountGauges | None = None,
         retry_after_s: float = 1.0,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -85,6 +86,7 @@ class ReporterHandler:
             conditions: Learns when fills are missing.
             fills_wait_s: How long a day's closing waits for missing fills, seconds, before it goes on with an alert.
             ledger_tolerance: Difference of wallet and ledger that is no mismatch, quote currency.
+            gauges: Show what accounts hold; None: new ones.
             retry_after_s: How long one attempt to close a day waits for missing fills, seconds.
             wall_ms: The wall clock, milliseconds UTC; only the run's own duration is taken from it.
         """
@@ -94,6 +96,7 @@ class ReporterHandler:
         self._conditions = conditions
         self._fills_wait_s = fills_wait_s
         self._tolerance = ledger_tolerance
+        self._gauges = gauges or metrics.AccountGauges((), ())
         self._retry_after_s = retry_after_s
         self._wall_ms = wall_ms
         self._books = AccountBooks(run_id)
@@ -106,10 +109,10 @@ class ReporterHandler:
         event: OrderEvent = received.event
         change = await self._writer.apply(lambda session: record_order(session, event))
         if change.status is not None:
-            metrics.ORDER_STATES.labels(change.status.value).inc()
+            metrics.ORDER_STATES.labels(event.account, change.status.value).inc()
         order = change.ended_with_fills
         if order is not None and (slippage := order_slippage_bps(order)) is not None:
-            metrics.SLIPPAGE.labels(order.leg.value).observe(float(slippage))
+            metrics.SLIPPAGE.labels(order.account, order.leg.value).observe(float(slippage))
 
     async def on_fill(self, received: Received) -> None:
         """Apply an execution.
@@ -119,13 +122,14 @@ class ReporterHandler:
         """
         fill: Fill = received.event
         if await self._writer.apply(lambda session: record_fill(session, fill)):
-            metrics.FILLS.labels(fill.kind.value).inc()
+            metrics.FILLS.labels(fill.account, fill.kind.value).inc()
         self._news.set()
 
     async def on_alert(self, received: Received) -> None:
         """Keep an alert."""
         alert: Alert = received.event
-        await self._writer.apply(lambda session: record_alert(session, alert))
+        if await self._writer.apply(lambda session: record_alert(session, alert)):
+            metrics.count_alert(alert)
 
     async def on_clock(self, received: Received) -> None:
         """Note a day's opening and the end of the recording."""
@@ -144,7 +148,7 @@ class ReporterHandler:
             FillsMissingError: If the day has to wait for fills that the snapshot counts.
         """
         snapshot: AccountSnapshot = received.event
-        metrics.show_snapshot(snapshot)
+        self._gauges.show(snapshot)
         if snapshot.kind is SnapshotKind.PERIODIC:
             await self._writer.apply(lambda session: record_snapshot(session, snapshot))
             return
@@ -159,6 +163,7 @@ class ReporterHandler:
             raise FillsMissingError(text)
         self._waiting_since.pop(_wait_key(snapshot), None)
         self._conditions.hold(FILLS_CONDITION)
+        metrics.DAY_OPEN_EQUITY.labels(snapshot.account).set(float(snapshot.equity))
         await self._announce(snapshot, opening)
 
     async def _opened(self, snapshot: AccountSnapshot, *, despite_missing: bool) -> _Opening:

@@ -14,6 +14,7 @@ from breakwater_runtime.outages import OutageAlarm
 from breakwater_runtime.service import until_stopped
 from reporter_service import consumers, metrics, reading
 from reporter_service.api import reporter_application
+from reporter_service.bus_watch import BusWatch
 from reporter_service.conversions import snapshot_of
 from reporter_service.database import Database
 from reporter_service.day_configs import keep_day_configs
@@ -21,6 +22,7 @@ from reporter_service.group_writer import CONDITION, GroupWriter, open_writer
 from reporter_service.handler import SERVICE, ReporterHandler
 from reporter_service.migrate import check_migrated, migrate
 from reporter_service.parity_reports import ParityReports
+from reporter_service.periodic_metrics import PeriodicMetrics
 from reporter_service.recording import record_run
 from reporter_service.settings import ReporterSettings
 
@@ -63,7 +65,11 @@ async def run(
             await stack.enter_async_context(follow_config(bus, versions, name=SERVICE))
             keeping = keep_day_configs(ConfigStore(bus), versions, writer, settings.run_id)
             tasks.create_task(until_stopped(stop, keeping), name="day-configs")
-            await _restore_gauges(writer, settings.run_id)
+            metrics.begin_accounts(configuration.portfolio.accounts)
+            gauges = metrics.AccountGauges(configuration.portfolio.accounts, configuration.portfolio.symbols)
+            await _restore_gauges(writer, settings.run_id, gauges)
+            periodic = PeriodicMetrics(database, BusWatch(bus, settings.run_id), settings.run_id)
+            tasks.create_task(until_stopped(stop, periodic.run(settings.metrics_interval_s)), name="periodic-metrics")
             handler = ReporterHandler(
                 run_id=settings.run_id,
                 writer=writer,
@@ -71,6 +77,7 @@ async def run(
                 conditions=health,
                 fills_wait_s=settings.fills_wait_s,
                 ledger_tolerance=settings.ledger_tolerance,
+                gauges=gauges,
             )
             for number, (specification, handle) in enumerate(_work(settings, handler)):
                 consumer = PullConsumer(bus, specification, handle, service=SERVICE)
@@ -107,7 +114,7 @@ def _work(settings: ReporterSettings, handler: ReporterHandler) -> Sequence[tupl
     ]
 
 
-async def _restore_gauges(writer: GroupWriter, run_id: str) -> None:
+async def _restore_gauges(writer: GroupWriter, run_id: str, gauges: metrics.AccountGauges) -> None:
     """Show what the database knows of each account until the next message does."""
     days = await writer.apply(lambda session: reading.latest_days(session, run_id))
     metrics.show_days(days)
@@ -115,4 +122,4 @@ async def _restore_gauges(writer: GroupWriter, run_id: str) -> None:
         lambda session: [snapshot_of(row) for row in reading.latest_snapshots(session, run_id).values()]
     )
     for snapshot in snapshots:
-        metrics.show_snapshot(snapshot)
+        gauges.show(snapshot)

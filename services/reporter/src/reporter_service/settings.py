@@ -40,6 +40,8 @@ class ReporterSettings(ServiceSettings):
     """Executions that are apart by no more than this are told to be equal, milliseconds."""
     database_alert_s: float = Field(default=30.0, ge=0, le=3600)
     """Seconds after which a database that does not answer is an alert."""
+    metrics_interval_s: float = Field(default=10.0, ge=0.1, le=600)
+    """Seconds between two readings of what only database and bus know, for `/metrics`."""
     workers: int = Field(default=16, ge=1, le=256)
     """Messages of one stream in hand at once; they share commits."""
 

@@ -13,6 +13,7 @@ from breakwater_runtime.bus import Bus, BusError
 from breakwater_runtime.control import watch_control
 from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.metrics import DEAD_LETTERS, begin_at_zero
 from breakwater_runtime.pulling import dead_letter_alert
 from breakwater_runtime.readers import LAST_PER_SUBJECT, After, Delivery, Since, nanoseconds_of, read_stream
 from breakwater_runtime.service import Service, open_service
@@ -99,6 +100,7 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
     if not config.portfolio.symbols:
         raise SettingsError("portfolio.symbols is empty; name the symbols to trade in the configuration")
     live = settings.run_id == LIVE_RUN_ID
+    begin_at_zero(DEAD_LETTERS, (SERVICE, ORDER_READER))
     async with (
         open_service(SERVICE, settings, stop, "market_data") as service,
         watch_control(service.bus, name=SERVICE) as control,

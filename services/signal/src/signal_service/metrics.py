@@ -2,6 +2,9 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from breakwater_core.events import Leg
+from breakwater_runtime.metrics import begin_at_zero
+
 INTENTS = Counter("breakwater_signal_intents_total", "Intents published, by the leg that they decide.", ["leg"])
 TRADES = Counter("breakwater_signal_trades_total", "Trades that the strategy has seen.")
 TICK_TO_INTENT = Histogram(
@@ -20,3 +23,5 @@ DISTANCE = Gauge(
 TRADABLE = Gauge("breakwater_signal_tradable", "1 if the symbol may be entered today.", ["symbol"])
 WINDOWS = Counter("breakwater_signal_windows_total", "Replay windows decided.")
 LATEST_MARKET_TIME = Gauge("breakwater_signal_market_time_seconds", "Venue time of the newest clock, Unix seconds.")
+
+begin_at_zero(INTENTS, (Leg.ENTRY, Leg.EXIT, Leg.STOP))
