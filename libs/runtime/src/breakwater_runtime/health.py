@@ -1,9 +1,12 @@
-"""Health, readiness and metrics over HTTP: `/health` (alive), `/ready` (may take work), `/metrics` (Prometheus)."""
+"""Health, readiness and metrics over HTTP: `/health` (alive), `/ready` (may take work), `/metrics` (Prometheus).
+
+A service may add pages of its own, each a function that gives the status and what is answered as JSON.
+"""
 
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +18,8 @@ from breakwater_runtime.metrics import PROCESS, READY
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Page = Callable[[], tuple[int, Mapping[str, Any]]]
+"""Gives an HTTP status and a JSON object."""
 
 
 class Health:
@@ -86,9 +91,11 @@ async def serve_application(application: Any, bound: socket.socket, **options: A
 
 
 def health_application(
-    health: Health,
+    health: Health, pages: Mapping[str, Page] | None = None
 ) -> Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]:
-    """Return the ASGI application that answers `/health`, `/ready` and `/metrics`."""
+    """Return the ASGI application that answers `/health`, `/ready`, `/metrics` and the pages, by their paths."""
+    own = dict(pages or {})
+    known = ", ".join([*sorted(own), "/health", "/ready"])
 
     async def application(scope: MutableMapping[str, Any], _receive: Receive, send: Send) -> None:
         path = scope.get("path")
@@ -100,8 +107,11 @@ def health_application(
             body = json.dumps({"ready": health.ready, "faults": health.faults}).encode()
         elif path == "/health":
             body = b'{"alive": true}'
+        elif (page := own.get(str(path))) is not None:
+            status, values = page()
+            body = json.dumps(values).encode()
         else:
-            status, body = 404, b'{"error": "try /health, /ready or /metrics"}'
+            status, body = 404, json.dumps({"error": f"try {known} or /metrics"}).encode()
         headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ import uvloop
 from breakwater_core.errors import BreakwaterError
 from breakwater_runtime.bus import Bus, connect
 from breakwater_runtime.errors import EXIT_DRAINED, EXIT_FAILED, StoppedError, exit_code_of, explain
-from breakwater_runtime.health import Health, bind_socket, health_application, serve_application
+from breakwater_runtime.health import Health, Page, bind_socket, health_application, serve_application
 from breakwater_runtime.logs import configure_logs, get_logger
 from breakwater_runtime.loop_lag import measured_loop
 from breakwater_runtime.metrics import describe_process
@@ -85,9 +85,13 @@ def first_cause(error: BaseException) -> BaseException:
 
 @asynccontextmanager
 async def open_service(
-    name: str, settings: ServiceSettings, stop: asyncio.Event, *conditions: str
+    name: str,
+    settings: ServiceSettings,
+    stop: asyncio.Event,
+    *conditions: str,
+    pages: Mapping[str, Page] | None = None,
 ) -> AsyncIterator[Service]:
-    """Connect to the bus and serve health and metrics while the context is open.
+    """Connect to the bus and serve health, metrics and the pages, by their paths, while the context is open.
 
     The service is not ready until each of `conditions` was stated to hold.
     """
@@ -95,7 +99,7 @@ async def open_service(
     health = Health("bus", *conditions)
     bound = bind_socket(settings.http_host, settings.http_port)
     async with (
-        serve_application(health_application(health), bound),
+        serve_application(health_application(health, pages), bound),
         connect(settings, name=name, health=health, stop=stop) as bus,
     ):
         health.hold("bus")

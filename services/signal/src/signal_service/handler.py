@@ -90,6 +90,7 @@ class SignalHandler:
             control: Intents carry the epoch that it has seen when they are decided; None: the initial one.
         """
         self._bus = bus
+        self._file = config
         self._instance = instance
         self._tasks = tasks
         self._control = control or ControlWatch()
@@ -107,6 +108,16 @@ class SignalHandler:
         self._done_window = -1
         self._safe: After | None = None  # everything up to here is decided upon and need not be read again
         self._status_at = 0.0
+
+    @property
+    def strategy(self) -> PortfolioStrategy:
+        """The strategy, to be looked at."""
+        return self._strategy
+
+    def accounts_of(self, day: date | None) -> tuple[str, ...]:
+        """Return the accounts that a day is traded in; of a day that is not known, those of the configuration file."""
+        factory = None if day is None else self._factories.get(day)
+        return (self._file if factory is None else factory.config).portfolio.accounts
 
     async def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint under the configuration of its day.
