@@ -176,7 +176,7 @@ ALL_RIGHTS = (
             Pull(ALERT_STREAM.name, (_ALERTS,), ("reporter-live-alerts",)),
             Pull(MARKET_STREAM.name, (_CLOCK,), ("reporter-live-clock",)),
         ),
-        api=("STREAM.LIST", "STREAM.INFO.*", "CONSUMER.LIST.*"),  # it exports the bus's own metrics
+        api=("INFO", "STREAM.LIST", "STREAM.INFO.*", "CONSUMER.LIST.*"),  # it exports the bus's own metrics
     ),
     Rights(
         "notifier",

@@ -117,3 +117,11 @@ def test_exit_codes_tell_the_kind_of_failure() -> None:
     assert exit_code_of(RuntimeError("x")) == 1
     assert explain(RuntimeError("a\n b")) == "RuntimeError: a b"
     assert explain(SettingsError("plain")) == "plain"
+
+
+def test_an_instance_may_be_named_after_its_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "executor-7d9f.example")
+    monkeypatch.setenv("THING_INSTANCE", "hostname")
+    assert ThingSettings.load().instance == "executor-7d9f"
+    monkeypatch.setenv("THING_INSTANCE", "b")
+    assert ThingSettings.load().instance == "b"

@@ -1,5 +1,7 @@
 """The environment and the command line's accounts."""
 
+import json
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -7,7 +9,11 @@ import pytest
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.errors import InvalidInputError
+from breakwater_core.session import Session
 from breakwater_recordings.instruments import instrument_for
+from breakwater_recordings.selection import first_prices
+from breakwater_recordings.sources import open_recording
+from breakwater_recordings.synthetic import write_synthetic
 from breakwater_runtime.errors import SettingsError
 from paper_exchange_service.server import options_of
 from paper_exchange_service.settings import Mode, PaperExchangeSettings, parse_account
@@ -115,3 +121,22 @@ def test_faults_and_limits_may_be_set_at_the_start(monkeypatch: pytest.MonkeyPat
     for bad, reason in (("{", "no JSON"), ('{"rules": [{"kind": "x"}]}', r"rules\[0\].kind"), ("absent.json", "read")):
         with pytest.raises(InvalidInputError, match=f"^PAPER_EXCHANGE_FAULTS: .*{reason}"):
             options_of(load(monkeypatch, FAULTS=bad), BreakwaterConfig())
+
+
+def test_in_a_replay_the_recording_tells_the_prices_of_symbols_that_nobody_else_knows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_synthetic(
+        tmp_path,
+        seed=1,
+        first_day=date(2024, 1, 1),
+        days=1,
+        trades_per_day_total=2000,
+        session=Session(),
+        symbols=("BTCUSDT", "NEWUSDT"),
+    )
+    config = BreakwaterConfig.parse({"portfolio": {"symbols": ["BTCUSDT", "NEWUSDT"]}})
+    settings = load(monkeypatch, MODE="replay", RECORDINGS=json.dumps([str(tmp_path)]))
+    first = first_prices(open_recording([str(tmp_path)], session=Session()))
+    rules = {found.symbol: found for found in options_of(settings, config).instruments}
+    assert rules == {symbol: instrument_for(symbol, price) for symbol, price in first.items()}
