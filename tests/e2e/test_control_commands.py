@@ -37,8 +37,17 @@ def system(tmp_path: Path) -> Iterator[dict[str, Any]]:
         process.communicate()
 
 
+def as_operator(system: dict[str, Any]) -> dict[str, str]:
+    """What a person exports who runs the system."""
+    return {
+        "BREAKWATER_NATS_URL": system["nats"],
+        "BREAKWATER_NATS_USER": "operator",
+        "BREAKWATER_NATS_PASSWORD_FILE": str(Path(system["passwords"]) / "operator"),
+    }
+
+
 def control(system: dict[str, Any], *arguments: str, code: int = 0) -> dict[str, Any]:
-    finished = breakwater(*arguments, "--nats", system["nats"], "--json")
+    finished = breakwater(*arguments, "--json", **as_operator(system))
     assert finished.returncode == code, (finished.stdout, finished.stderr)
     values: dict[str, Any] = json.loads(finished.stdout)
     return values
@@ -84,7 +93,7 @@ async def test_a_person_halts_flattens_and_resumes_the_running_system(system: di
 
     resumed = control(system, "resume")
     assert (resumed["epoch"], resumed["halted"], resumed["flatten"]) == (2, False, [])
-    refused = breakwater("flatten", "--account", "mian", "--yes", "--nats", system["nats"])
+    refused = breakwater("flatten", "--account", "mian", "--yes", **as_operator(system))
     assert refused.returncode == 2
     assert "mian" in refused.stderr
 

@@ -84,10 +84,10 @@ class BusClient(Client):
             raise
         finally:
             for subject in subjects:
-                waiting = self._waiting[subject.lower()]
+                waiting = self._waiting.get(subject.lower(), {})
                 waiting.pop(deadline, None)
                 if not waiting:
-                    del self._waiting[subject.lower()]
+                    self._waiting.pop(subject.lower(), None)
 
     def forget_denials(self) -> None:
         """Begin anew, as the server may have other permissions by now."""

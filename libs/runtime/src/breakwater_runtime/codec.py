@@ -88,6 +88,9 @@ def _column_twin() -> type[Any]:
 
 
 _TradeColumns = _column_twin()
+_JSON = b"{"
+"""Any client can have the server answer it on any subject, so its answers must never be taken for events. As the first
+byte of a message it would begin a group of field 15, which no event has."""
 _LITTLE_ENDIAN = sys.byteorder == "little"
 
 
@@ -333,6 +336,8 @@ def decode(subject: str, payload: bytes) -> Decoded[Any]:
     Raises:
         DecodeError: If no event travels on the subject, or the payload is malformed.
     """
+    if payload.startswith(_JSON):
+        raise DecodeError(f"malformed message on {subject}: it is JSON, such as an answer of the server")
     for prefix, reader in _READERS:
         if subject.startswith(prefix):
             try:
