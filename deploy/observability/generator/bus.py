@@ -166,8 +166,10 @@ _CONSUMERS = Row(
             unit="s",
             queries=[
                 (
-                    "histogram_quantile(0.99, sum by (service, le) "
-                    f"(rate(breakwater_message_handling_seconds_bucket{{{_OF}}}[5m])))",
+                    (
+                        "histogram_quantile(0.99, sum by (service, le) "
+                        f"(rate(breakwater_message_handling_seconds_bucket{{{_OF}}}[5m])))"
+                    ),
                     "{{service}}",
                 )
             ],

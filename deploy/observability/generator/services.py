@@ -275,8 +275,10 @@ _REPORTER = Row(
             unit="short",
             queries=[
                 (
-                    f"sum by (run) (rate(breakwater_reporter_commit_messages_sum{{{_RUN}}}[5m]))"
-                    f" / (sum by (run) (rate(breakwater_reporter_commit_messages_count{{{_RUN}}}[5m])) > 0)",
+                    (
+                        f"sum by (run) (rate(breakwater_reporter_commit_messages_sum{{{_RUN}}}[5m]))"
+                        f" / (sum by (run) (rate(breakwater_reporter_commit_messages_count{{{_RUN}}}[5m])) > 0)"
+                    ),
                     "{{run}}",
                 )
             ],
