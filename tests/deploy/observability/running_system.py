@@ -12,11 +12,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from subprocess import STDOUT, Popen
 from typing import Any
 
 import httpx
+import numpy as np
 import yaml
 
 from breakwater_cli.nats_process import NatsProcess, free_port
@@ -24,7 +26,9 @@ from breakwater_cli.processes import ProcessSpecification
 from breakwater_cli.replay import running
 from breakwater_cli.system import SystemPlan
 from breakwater_core.config import BreakwaterConfig
-from breakwater_core.market import LIVE_RUN_ID
+from breakwater_core.market import LIVE_RUN_ID, TradeBatch
+from breakwater_core.session import Session
+from breakwater_recordings.parquet_file import write_trade_file
 from breakwater_recordings.selection import first_prices, played_days
 from breakwater_recordings.sources import open_recording
 from breakwater_recordings.synthetic import write_synthetic
@@ -32,10 +36,12 @@ from breakwater_runtime.config_file import write_config
 from tests.deploy.observability.catalogue import RULES
 
 REPLAY_RUN_ID = "replay-observed"
+UTC_DAYS = Session()
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 _FIRST_DAY = date(2024, 1, 1)
 _REPLAY_SPEED = 12_000
 """Two days in about fifteen seconds, so that a scrape a second sees them pass."""
+_WAVE_MS = 12_000
 _SERVICES = {"executor-1": "executor-order"}
 
 
@@ -129,14 +135,15 @@ def observer(binary: str, folder: Path) -> Any:
 
 @asynccontextmanager
 async def live_system(folder: Path, observed: Observer) -> AsyncIterator[None]:
-    """Run the system in real time, on a day that has just begun and whose targets are close to the price."""
+    """Run the system in real time; its prices swing through their targets every few seconds, so it enters at once."""
     async with echo_service() as echo_url:
         nats = NatsProcess(folder / "bus")
         await asyncio.to_thread(nats.start)
         try:
-            config = _live_config()
+            config, recording = _live_config(), folder / "recording"
+            await asyncio.to_thread(write_waves, recording)
             plan = _plan(folder, nats.url, LIVE_RUN_ID, config)
-            exchange = plan.paper_exchange({"SYNTHETIC_TRADES_PER_DAY": "400000", "SYNTHETIC_HISTORY_DAYS": "7"})
+            exchange = plan.paper_exchange({"RECORDINGS": json.dumps([str(recording)])})
             live = {"MODE": "live", "EXCHANGE_URL": plan.exchange_url, "PUBLIC_STREAM_URL": plan.stream_url}
             workers = [
                 _with(worker, EXECUTOR_EGRESS_EXPECTED_IPS="127.0.0.1", EXECUTOR_EGRESS_ECHO_URL=echo_url)
@@ -210,14 +217,40 @@ async def echo_service() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
 
+def write_waves(folder: Path) -> None:
+    """Write three UTC days in which each price swings around one level, a trade every two seconds."""
+    for symbol, level in zip(SYMBOLS, (50_000.0, 2_500.0, 100.0), strict=True):
+        for number in range(3):
+            day = _FIRST_DAY + timedelta(days=number)
+            begin_ms = UTC_DAYS.day_start_ms(day)
+            times_ms = np.arange(begin_ms, UTC_DAYS.day_end_ms(day), 2000, dtype=np.int64)
+            swing = np.sin(2 * np.pi * (times_ms - begin_ms) / _WAVE_MS)
+            batch = TradeBatch(
+                symbol=symbol,
+                times_ms=times_ms,
+                prices=np.round(level * (1 + 0.004 * swing), 1),
+                sizes=np.full(times_ms.size, 10.0),
+                taker_sides=np.ones(times_ms.size, dtype=np.int8),
+            )
+            span = (begin_ms, UTC_DAYS.day_end_ms(day))
+            write_trade_file(
+                folder / symbol / day.isoformat() / f"trades-{begin_ms}.parquet",
+                [batch],
+                symbol=symbol,
+                venue="waves",
+                day=day,
+                coverage=partial(list, [span]),
+            )
+
+
 def _live_config() -> BreakwaterConfig:
-    """Return a configuration of a day that began two minutes ago, with targets that a few trades reach."""
+    """Return a configuration of a day that began two minutes ago, with targets within the swing of the prices."""
     start = datetime.now(tz=UTC) - timedelta(minutes=2)
     return BreakwaterConfig.parse(
         {
             "portfolio": {"symbols": list(SYMBOLS)},
             "session": {"start": f"{start:%H:%M}"},
-            "strategy": {"k_long": 0.001, "k_short": 0.001, "filter": "none"},
+            "strategy": {"k_long": 0.2, "k_short": 0.2, "ma_window": 1, "filter": "none"},
         }
     )
 
