@@ -7,7 +7,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 DATA ?= ../shared/data
 
-.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check bench clean
+.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check dashboards metrics bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -56,6 +56,12 @@ proto-check: setup  ## fail if the committed message classes are not those of pr
 	for file in $$(cd "$$scratch" && find . -type f); do \
 	  cmp -s "$$scratch/$$file" "libs/contracts/src/$$file" || { echo "$$file is not what proto/ gives: make proto"; exit 1; }; \
 	done && echo "generated message classes match proto/"
+
+dashboards: setup  ## write the Grafana dashboards from deploy/observability/generator
+	$(RUN) python -m deploy.observability.generator
+
+metrics: setup  ## write docs/metrics.md from the metrics that the code declares
+	$(RUN) python -m tests.deploy.observability.write_metrics_table
 
 bench: setup  ## print the figures of bench/
 	$(RUN) python -m bench

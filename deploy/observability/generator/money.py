@@ -226,8 +226,8 @@ _COSTS = Row(
             queries=[
                 (
                     (
-                        f'(sum by (account, leg) (increase(breakwater_target_slippage_bps_total{{{_OF}, direction="worse"}}[1h]))'
-                        f' - sum by (account, leg) (increase(breakwater_target_slippage_bps_total{{{_OF}, direction="better"}}[1h])))'
+                        f'(sum by (account, leg) (increase(breakwater_slippage_bps_total{{{_OF}, direction="worse"}}[1h]))'
+                        f' - sum by (account, leg) (increase(breakwater_slippage_bps_total{{{_OF}, direction="better"}}[1h])))'
                         f" / (sum by (account, leg) (increase(breakwater_target_slippage_bps_count{{{_OF}}}[1h])) > 0)"
                     ),
                     "{{account}} {{leg}}",

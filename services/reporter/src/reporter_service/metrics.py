@@ -55,7 +55,7 @@ SLIPPAGE = Histogram(
     buckets=(-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50, 100, 250),
 )
 SLIPPAGE_SUM = Counter(
-    "breakwater_target_slippage_bps_total",
+    "breakwater_slippage_bps_total",
     "Sum of the slippage of orders that filled worse, or better, than their targets, basis points: a histogram with "
     "buckets below zero has no sum.",
     ["account", "leg", "direction"],
