@@ -7,7 +7,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 DATA ?= ../shared/data
 
-.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check nats-permissions nats-permissions-check bench clean
+.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check nats-permissions nats-permissions-check bench clean dashboards metrics
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -63,6 +63,12 @@ nats-permissions: setup  ## write deploy/nats/authorization.conf from breakwater
 
 nats-permissions-check: setup  ## fail if deploy/nats/authorization.conf is not what the code gives
 	@$(RUN) python -m breakwater_runtime.permissions --check deploy/nats/authorization.conf
+
+dashboards: setup  ## write the Grafana dashboards from deploy/observability/generator
+	$(RUN) python -m deploy.observability.generator
+
+metrics: setup  ## write docs/metrics.md from the metrics that the code declares
+	$(RUN) python -m tests.deploy.observability.write_metrics_table
 
 bench: setup  ## print the figures of bench/
 	$(RUN) python -m bench

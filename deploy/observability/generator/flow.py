@@ -394,8 +394,10 @@ _MARKET = Row(
             unit="short",
             queries=[
                 (
-                    f"sum by (symbol) (increase(breakwater_market_data_bar_mismatches_total{{{_OF_SYMBOL}}}[$__range]))"
-                    " or on () vector(0)",
+                    (
+                        f"sum by (symbol) (increase(breakwater_market_data_bar_mismatches_total{{{_OF_SYMBOL}}}[$__range]))"
+                        " or on () vector(0)"
+                    ),
                     "{{symbol}}",
                 )
             ],
@@ -437,9 +439,11 @@ _REPLAY = Row(
             unit="s",
             queries=[
                 (
-                    f"sum by (participant) (rate(breakwater_market_data_lockstep_wait_seconds_sum{{{_OF}}}[5m]))"
-                    f" / (sum by (participant) (rate(breakwater_market_data_lockstep_wait_seconds_count{{{_OF}}}[5m])) > 0)"
-                    " or on () vector(0)",
+                    (
+                        f"sum by (participant) (rate(breakwater_market_data_lockstep_wait_seconds_sum{{{_OF}}}[5m]))"
+                        f" / (sum by (participant) (rate(breakwater_market_data_lockstep_wait_seconds_count{{{_OF}}}[5m])) > 0)"
+                        " or on () vector(0)"
+                    ),
                     "{{participant}}",
                 )
             ],

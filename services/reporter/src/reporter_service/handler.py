@@ -112,7 +112,7 @@ class ReporterHandler:
             metrics.ORDER_STATES.labels(event.account, change.status.value).inc()
         order = change.ended_with_fills
         if order is not None and (slippage := order_slippage_bps(order)) is not None:
-            metrics.SLIPPAGE.labels(order.account, order.leg.value).observe(float(slippage))
+            metrics.observe_slippage(order.account, order.leg, slippage)
 
     async def on_fill(self, received: Received) -> None:
         """Apply an execution.
