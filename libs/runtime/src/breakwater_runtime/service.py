@@ -17,6 +17,7 @@ from breakwater_runtime.errors import EXIT_DRAINED, EXIT_FAILED, exit_code_of, e
 from breakwater_runtime.health import Health, bind_socket, health_application, serve_application
 from breakwater_runtime.logs import configure_logs, get_logger
 from breakwater_runtime.settings import ServiceSettings
+from breakwater_runtime.span_export import DrainTime, exporting
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,25 @@ def run_service[S: ServiceSettings](
         return exit_code_of(error)
     configure_logs(service=name, run_id=settings.run_id, instance=settings.instance, level=settings.log_level)
     log = get_logger()
+    drain_time = DrainTime(settings.drain_timeout_s)
 
     async def supervised() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def ask_to_stop() -> None:
+            drain_time.begin()
+            stop.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, ask_to_stop)
         log.info("service_started")
         await main(settings, stop)
 
     gc.freeze()
     try:
-        uvloop.run(supervised())
+        with exporting(settings, service=settings.traced_as(name), left_s=drain_time.left_s):
+            uvloop.run(supervised())
     except BaseExceptionGroup as group:
         cause = first_cause(group)
         log.error("service_failed", reason=explain(cause), exc_info=cause)

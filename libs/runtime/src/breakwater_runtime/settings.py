@@ -1,11 +1,11 @@
 """Settings of a service: read once from the environment; absurd, missing and misspelt names stop the start."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from breakwater_core.config import BreakwaterConfig
@@ -13,6 +13,11 @@ from breakwater_core.identities import check_name
 from breakwater_core.market import LIVE_RUN_ID
 from breakwater_runtime.config_file import read_config
 from breakwater_runtime.errors import SettingsError
+
+
+def _of_all_services(name: str) -> Callable[[], str | None]:
+    """Return the default of a setting that the installation may set for all of its services at once."""
+    return lambda: os.environ.get(f"BREAKWATER_{name}") or None
 
 
 class ServiceSettings(BaseSettings):
@@ -40,6 +45,22 @@ class ServiceSettings(BaseSettings):
     """Seconds that work in hand has to finish after SIGTERM."""
     instance: str = "0"
     """Name of this process among those of its kind."""
+    otlp_endpoint: str | None = Field(
+        default_factory=_of_all_services("OTLP_ENDPOINT"), pattern=r"^https?://[^\s@]+$", validate_default=True
+    )
+    """Base address of an OTLP/HTTP collector that spans go to, e.g. `http://127.0.0.1:4318`; absent: no tracing. This
+    and the next two are also read from `BREAKWATER_OTLP_...`, for all services of an installation."""
+    otlp_headers: SecretStr | None = Field(default_factory=_of_all_services("OTLP_HEADERS"), validate_default=True)
+    """Headers of each request to it, e.g. `authorization=Bearer%20...`; several separated by commas."""
+    otlp_sample_ratio: float = Field(
+        default_factory=lambda: _of_all_services("OTLP_SAMPLE_RATIO")() or 1.0, ge=0, le=1, validate_default=True
+    )
+    """Share of intents that are traced; which ones follows from their ids, so all services choose alike."""
+
+    @field_validator("otlp_endpoint", mode="before")
+    @classmethod
+    def _empty_is_absent(cls, value: object) -> object:
+        return value or None
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -65,6 +86,10 @@ class ServiceSettings(BaseSettings):
         check_name(f"{prefix}RUN_ID", settings.run_id)
         check_name(f"{prefix}INSTANCE", settings.instance)
         return settings
+
+    def traced_as(self, name: str) -> str:
+        """Return the name under which spans of the service `name` are shown."""
+        return name
 
     def configuration(self) -> BreakwaterConfig:
         """Return the strategy configuration.
