@@ -2,12 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from breakwater_cli.completion import ProgressWatch, wait_for_end, wait_until_settled
 from breakwater_cli.nats_process import NatsProcess
@@ -31,6 +33,8 @@ CONFIG = BreakwaterConfig.parse(
     }
 )
 RUN_TIMEOUT_S = 100
+EnvironmentOf = Callable[[str], Mapping[str, str]]
+"""From the name of a process to names (without the service's prefix) and values."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ def recording(folder: Path) -> Path:
     return folder
 
 
-async def replay(source: Path, folder: Path, *, environment: Mapping[str, str], executors: int = 1) -> Run:
-    """Play the recording with `environment` (names without prefix) added to every service's."""
+async def replay(source: Path, folder: Path, *, environment_of: EnvironmentOf, executors: int = 1) -> Run:
+    """Play the recording, with what `environment_of` returns for a process added to its environment."""
     folder.mkdir(parents=True)
     request = ReplayRequest(sources=(str(source),), config=CONFIG, output=folder)
     prepared = await asyncio.to_thread(prepare, request)
@@ -90,13 +94,13 @@ async def replay(source: Path, folder: Path, *, environment: Mapping[str, str], 
         prices = {"REFERENCE_PRICES": json.dumps(prepared.first_prices)}
         early = [plan.market_data(values), *plan.signal_processes(), *_book_keepers(plan, slack)]
         async with _running(folder / "logs") as group:
-            group.start(_with(environment, [plan.paper_exchange(prices), *early]))
+            group.start(_with(environment_of, [plan.paper_exchange(prices), *early]))
             async with (
                 connect(ServiceSettings(nats_url=nats.url, run_id=plan.run_id), name="tests") as bus,
                 asyncio.timeout(RUN_TIMEOUT_S),
             ):
                 await group.wait_until_ready(["paper-exchange"])
-                group.start(_with(environment, plan.executor_processes()))
+                group.start(_with(environment_of, plan.executor_processes()))
                 await wait_for_end(bus, ProgressWatch())
                 await wait_until_settled(bus)
             metrics = {name: await _metrics_of(child.specification.http_port) for name, child in group.children.items()}
@@ -114,11 +118,11 @@ async def replay(source: Path, folder: Path, *, environment: Mapping[str, str], 
     )
 
 
-def _with(environment: Mapping[str, str], processes: Iterable[ProcessSpecification]) -> list[ProcessSpecification]:
+def _with(environment_of: EnvironmentOf, processes: Iterable[ProcessSpecification]) -> list[ProcessSpecification]:
     prefixed = []
     for process in processes:
         prefix = process.module.removesuffix("_service").upper()
-        added = {f"{prefix}_{name}": value for name, value in environment.items()}
+        added = {f"{prefix}_{name}": value for name, value in environment_of(process.name).items()}
         prefixed.append(replace(process, environment={**process.environment, **added}))
     return prefixed
 
@@ -142,12 +146,10 @@ async def _running(logs: Path) -> AsyncIterator[ProcessGroup]:
     try:
         yield group
     finally:
-        await group.stop(timeout_s=20)
+        await group.stop()  # kills what has not drained in time
 
 
 async def _metrics_of(port: int) -> str:
-    import httpx
-
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         return (await client.get(f"http://127.0.0.1:{port}/metrics")).text
 

@@ -42,6 +42,11 @@ def facts_of_intent(intent_id: str) -> dict[str, Value]:
     return {"intent_id": intent_id, **dict(zip(names, intent_id.split("/"), strict=False))}
 
 
+def now_ns() -> int:
+    """Return the time of this machine's clock."""
+    return time.time_ns()
+
+
 def time_text(time_ms: int) -> str:
     """Return a venue time as ISO 8601 text with milliseconds."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
@@ -208,8 +213,8 @@ def commit(event: OrderEvent | Fill, *, delivery: int) -> Context:
     return context
 
 
-def told(event: object, *, identity: str, stored_ms: int, outcome: str) -> None:
-    """Tell that the notifier is done with an event, which was on the bus since `stored_ms`."""
+def told(event: object, *, identity: str, stored_ns: int, outcome: str) -> None:
+    """Tell that the notifier is done with an event, which was on the bus since `stored_ns`."""
     place = _place_of(event)
     if place is None:
         return
@@ -219,7 +224,7 @@ def told(event: object, *, identity: str, stored_ms: int, outcome: str) -> None:
         trace_id=trace_id,
         key=identity,
         parent_id=parent_id,
-        start_ns=stored_ms * MILLISECOND_NS,
+        start_ns=stored_ns,
         end_ns=time.time_ns(),
         kind=Kind.CONSUMER,
         **facts | {"outcome": outcome},

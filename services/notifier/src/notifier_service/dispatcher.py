@@ -182,7 +182,7 @@ class Dispatcher:
             return
         started_s = self._timing.now_s()
         self._not_before_s = started_s + self._pace.interval_s
-        start_ns = self._timing.wall_ms() * trace_steps.MILLISECOND_NS
+        start_ns = trace_steps.now_ns()
         outcome = await self._sink.post(post.message, post.message_id)
         POST_TIME.observe(self._timing.now_s() - started_s)
         self._trace(post, outcome, start_ns)
@@ -305,8 +305,8 @@ class Dispatcher:
             POSTED.labels(notice.kind, outcome).inc()
             holding = self._held.pop(notice.identity, ())
             if holding and outcome != "told_before":  # then another process, or this one before, has told of it
-                stored_ms = holding[0].stored_ms
-                trace_steps.told(notice.event, identity=notice.identity, stored_ms=stored_ms, outcome=outcome)
+                stored_ns = holding[0].stored_ns
+                trace_steps.told(notice.event, identity=notice.identity, stored_ns=stored_ns, outcome=outcome)
             for held in holding:
                 await held.acknowledge(outcome)
 
