@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from breakwater_core.identities import order_link_id
-from tests.e2e.command import comparable
+from breakwater_runtime.config_file import write_config
+from tests.e2e.command import backtest_report, comparable
 from tests.e2e.tracing.collector import Collector, Received
-from tests.e2e.tracing.world import Run, recording, replay
+from tests.e2e.tracing.world import CONFIG, Run, recording, replay
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("tracing")]
 
@@ -38,6 +39,14 @@ TOKEN = "Bearer hunter2"
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recording(tmp_path_factory.mktemp("recording"))
+
+
+@pytest.fixture(scope="module")
+def expected(source: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the report of the recording, from a backtest: it knows nothing of traces."""
+    config = tmp_path_factory.mktemp("backtest") / "config.json"
+    write_config(CONFIG, config)
+    return comparable(backtest_report(config.parent / "report", source, "--config", config))
 
 
 class Traced:
@@ -78,16 +87,17 @@ async def traced(source: Path, folder: Path, *, executors: int) -> Traced:
 
 
 async def test_every_intent_is_one_whole_trace_from_tick_to_slack_the_same_in_each_run(
-    source: Path, tmp_path: Path
+    source: Path, expected: str, tmp_path: Path
 ) -> None:
     first = await traced(source, tmp_path / "first", executors=1)
     assert_is_whole(first)
     assert_leads_from_tick_to_slack(first)
     assert_logs_name_the_trace(first)
     assert_nothing_secret_shows(first)
+    assert comparable(first.run.report) == expected
 
     again = await traced(source, tmp_path / "again", executors=2)
-    assert comparable(again.run.report) == comparable(first.run.report)
+    assert comparable(again.run.report) == expected
     assert identities(again) == identities(first)
 
 
@@ -100,9 +110,8 @@ def assert_is_whole(run: Traced) -> None:
     assert set(run.run.exit_codes.values()) == {0}
     report = run.run.report
     assert len(run.by_id) == len(run.spans) > 0
-    assert [
-        span.name for span in run.spans if span.parent_id and (span.trace_id, span.parent_id) not in run.by_id
-    ] == []
+    followers = [span for span in run.spans if span.parent_id]
+    assert [span.name for span in followers if (span.trace_id, span.parent_id) not in run.by_id] == []
     intents = {order["intent_id"] for order in report["orders"]}
     assert {intent for intent, _ in run.traces()} == intents
     for intent, spans in run.traces():
@@ -151,15 +160,14 @@ def assert_nothing_secret_shows(run: Traced) -> None:
     written = json.dumps(run.run.logs) + json.dumps(run.run.metrics) + repr(run.spans)
     assert "hunter2" not in written
     assert "paper-secret" not in repr(run.spans)
-    assert run.run.report["snapshots" if "snapshots" in run.run.report else "days"]
+    assert run.run.report["days"]
     values = {str(value) for span in run.spans for value in span.attributes.values()}
     assert not values & {str(day["equity"]) for day in run.run.report["days"]}
 
 
 async def test_collectors_that_are_away_fail_or_hang_change_neither_the_report_nor_the_drain(
-    source: Path, tmp_path: Path
+    source: Path, expected: str, tmp_path: Path
 ) -> None:
-    plain = await replay(source, tmp_path / "plain", environment_of=lambda _name: {})
     failing, busy, hanging = Collector(status=500), Collector(status=503), Collector(hangs=True)
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
@@ -180,14 +188,14 @@ async def test_collectors_that_are_away_fail_or_hang_change_neither_the_report_n
         )
         for collector in (failing, busy, hanging):
             await collector.stop()
-    assert comparable(run.report) == comparable(plain.report)
+    assert comparable(run.report) == expected
     assert set(run.exit_codes.values()) == {0}
-    assert len(run.messages) == len(plain.messages)
+    assert run.told == Counter(fill["exec_id"] for fill in run.report["fills"])
     assert min(failing.requests, busy.requests, hanging.requests) > 0
     for name in endpoints:
         events = [line["event"] for line in run.logs[name]]
         assert "service_drained" in events
         told = [event for event in events if event in {"spans_not_exported", "spans_left"}]
         assert 1 <= len(told) == len(set(told)), (name, told)
-    for name in plain.logs:
-        assert "tracing_on" not in {line["event"] for line in plain.logs[name]}
+    for name in run.logs.keys() - endpoints.keys():
+        assert "tracing_on" not in {line["event"] for line in run.logs[name]}

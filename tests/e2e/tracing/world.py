@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -46,14 +47,14 @@ class Run:
         logs: Lines of each process.
         exit_codes: How each process ended.
         metrics: What each service's `/metrics` said before the end.
-        messages: What was posted to Slack.
+        told: How often each execution was told in Slack.
     """
 
     report: dict[str, Any]
     logs: dict[str, list[dict[str, Any]]]
     exit_codes: dict[str, int | None]
     metrics: dict[str, str]
-    messages: list[dict[str, Any]]
+    told: Counter[str]
 
 
 def recording(folder: Path) -> Path:
@@ -101,6 +102,7 @@ async def replay(source: Path, folder: Path, *, environment_of: EnvironmentOf, e
             ):
                 await group.wait_until_ready(["paper-exchange"])
                 group.start(_with(environment_of, plan.executor_processes()))
+                await group.wait_until_ready()
                 await wait_for_end(bus, ProgressWatch())
                 await wait_until_settled(bus)
             metrics = {name: await _metrics_of(child.specification.http_port) for name, child in group.children.items()}
@@ -114,7 +116,7 @@ async def replay(source: Path, folder: Path, *, environment_of: EnvironmentOf, e
         logs={name: _lines(child.log_path) for name, child in children.items()},
         exit_codes={name: child.process.poll() for name, child in children.items()},
         metrics=metrics,
-        messages=slack.messages,
+        told=slack.executions(),
     )
 
 
