@@ -60,6 +60,10 @@ class OrderTraces:
         self._traces: dict[str, int] = {}
         self._intents: OrderedDict[str, tuple[str, ...]] = OrderedDict()
 
+    def __len__(self) -> int:
+        """Return how many orders are known."""
+        return len(self._traces)
+
     def learn(self, intent_id: str, child: int = 0) -> None:
         """Take note of an intent and of its order number `child`; the oldest intents are forgotten."""
         known = self._intents.get(intent_id, ())
