@@ -157,6 +157,8 @@ def _place_in(trace_id: int, intent_id: str) -> int | None:
 
 def handle(intent: Intent, *, delivery: int) -> Context:
     """Return the step in which an executor works on a delivery of an intent."""
+    if tracing.active() is None:
+        return CLOSED
     return _of_intent(
         HANDLE,
         intent,
