@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from breakwater_bybit import decoding
 from breakwater_bybit.budget import Priority, RequestBudget
-from breakwater_bybit.caller import Caller, Endpoint
+from breakwater_bybit.caller import Caller, CallObserver, Endpoint
 from breakwater_bybit.credentials import revealed
 from breakwater_bybit.errors import NotModified, OrderNotFound, RequestKind, UnknownOutcome
 from breakwater_bybit.fields import MalformedPayload
@@ -85,6 +85,7 @@ class BybitClient:
         budget: Admits requests; None: no limit, for replays.
         uid: What the budget counts by; None: a fingerprint of the key.
         workers: Connections at most, for orders and for queries each.
+        observer: Hears of each request.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class BybitClient:
         budget: RequestBudget | None = None,
         uid: str | None = None,
         workers: int = 4,
+        observer: CallObserver | None = None,
     ) -> None:
         if not endpoint.startswith(("http://", "https://")):
             raise InvalidInputError(f"endpoint must start with http:// or https://, was {endpoint!r}")
@@ -113,6 +115,7 @@ class BybitClient:
             budget=budget,
             uid=uid,
             workers=workers,
+            observer=observer,
         )
 
     def __repr__(self) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
+from nats.js.api import PubAck
 from nats.js.kv import KeyValue
 
 from breakwater_core.events import Alert
-from breakwater_runtime import codec, subjects
+from breakwater_runtime import codec, subjects, trace_steps
 from breakwater_runtime.bus_client import BusClient, PermissionDeniedError, open_client, redacted
 from breakwater_runtime.bus_streams import NANOSECONDS, ensure_streams
 from breakwater_runtime.errors import BusError
@@ -65,16 +66,26 @@ class Bus:
         """How often the connection was set up anew: what was asked of the server before is forgotten by then."""
         return int(self.client.stats["reconnects"])
 
-    async def publish(self, event: codec.Event) -> int:
+    async def publish(self, event: codec.Event, *, is_again: bool = False) -> int:
         """Publish one event and return its stream sequence once the stream has stored it.
+
+        Args:
+            event: What to publish.
+            is_again: The caller has tried before, and does not know whether the stream has it.
 
         Raises:
             BusError: If no acknowledgement came; publishing again is safe, the message id makes it one.
         """
-        return await self.publish_encoded(codec.encode(event, self.run_id))
+        start_ns = time.time_ns()
+        acknowledgement = await self._store(codec.encode(event, self.run_id))
+        trace_steps.published(event, start_ns=start_ns, is_repeat=bool(acknowledgement.duplicate) and not is_again)
+        return int(acknowledgement.seq)
 
     async def publish_encoded(self, message: codec.Encoded) -> int:
         """Publish one encoded message; as `publish`."""
+        return int((await self._store(message)).seq)
+
+    async def _store(self, message: codec.Encoded) -> PubAck:
         started = time.perf_counter()
         headers = {"Nats-Msg-Id": message.message_id} if message.message_id else None
         try:
@@ -87,7 +98,7 @@ class Bus:
         self.watch.stored(acknowledgement.stream)
         PUBLISH_TIME.labels(acknowledgement.stream).observe(time.perf_counter() - started)
         PUBLISHED.labels(acknowledgement.stream).inc()
-        return int(acknowledgement.seq)
+        return acknowledgement
 
     async def publish_all(self, events: Iterable[codec.Event]) -> None:
         """Publish events in order, pipelined, and return once all are acknowledged.
@@ -118,14 +129,14 @@ class Bus:
 
     async def publish_persistently(self, event: codec.Event) -> int:
         """Publish one event, again and again under its message id until the bus acknowledges it."""
-        delay_s = 0.05
+        delay_s, is_again = 0.05, False
         while True:
             try:
-                return await self.publish(event)
+                return await self.publish(event, is_again=is_again)
             except BusError as error:
                 get_logger().warning("publish_retried", reason=str(error), delay_s=delay_s)
                 await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, 2.0)
+                delay_s, is_again = min(delay_s * 2, 2.0), True
 
     async def alert(self, alert: Alert) -> None:
         """Log an alert and publish it; what the bus does not take now is tried again until it does."""

@@ -8,6 +8,9 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from breakwater_runtime import tracing
+from breakwater_runtime.trace_ids import trace_of_intent, trace_text
+
 _SECRET_NAME = re.compile(r"secret|password|token|api_key|signature|authorization", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]+):([^/@\s]+)@")
 
@@ -22,11 +25,24 @@ def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return event
 
 
+def add_trace_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Add the trace of the intent or order that the line is about, while the process makes spans."""
+    tracer = tracing.active()
+    if tracer is None or "trace_id" in event:
+        return event
+    intent_id, link_id = event.get("intent_id"), event.get("order_link_id")
+    trace_id = trace_of_intent(intent_id) if intent_id else tracer.orders.trace_of(link_id) if link_id else None
+    if trace_id is not None and tracer.keeps(trace_id):
+        event["trace_id"] = trace_text(trace_id)
+    return event
+
+
 def configure_logs(*, service: str, run_id: str, instance: str, level: str) -> None:
     """Set structlog and the standard library's logging to write JSON to standard error."""
     number = getattr(logging, level.upper())
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        add_trace_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         redact,

@@ -57,7 +57,7 @@ class ConsumerSpecification:
 class HeldMessage:
     """One delivered message, which comes again unless its puller is told what became of it."""
 
-    __slots__ = ("_puller", "behind", "deliveries", "message", "sequence", "stored_ms")
+    __slots__ = ("_puller", "behind", "deliveries", "message", "sequence", "stored_ms", "stored_ns")
 
     def __init__(self, puller: "Puller", message: Msg) -> None:
         """Hold a message of the puller."""
@@ -69,8 +69,10 @@ class HeldMessage:
         """Sequence in the stream."""
         self.deliveries = int(parts[-5])
         """How often it was delivered."""
-        self.stored_ms = int(parts[-2]) // 1_000_000
-        """When the stream stored it, milliseconds since 1970-01-01T00:00Z."""
+        self.stored_ns = int(parts[-2])
+        """When the stream stored it, nanoseconds since 1970-01-01T00:00Z."""
+        self.stored_ms = self.stored_ns // 1_000_000
+        """The same in milliseconds."""
         self.behind = int(parts[-1])
         """Messages that the consumer had still to deliver behind this one."""
 

@@ -19,6 +19,7 @@ from breakwater_runtime.logs import configure_logs, get_logger
 from breakwater_runtime.loop_lag import measured_loop
 from breakwater_runtime.metrics import describe_process
 from breakwater_runtime.settings import ServiceSettings
+from breakwater_runtime.span_export import DrainTime, exporting
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,26 @@ def run_service[S: ServiceSettings](
     configure_logs(service=name, run_id=settings.run_id, instance=settings.instance, level=settings.log_level)
     describe_process(run_id=settings.run_id)
     log = get_logger()
+    drain_time = DrainTime(settings.drain_timeout_s)
 
     async def supervised() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def ask_to_stop() -> None:
+            drain_time.begin()
+            stop.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, ask_to_stop)
         log.info("service_started")
         async with measured_loop():
             await main(settings, stop)
 
     gc.freeze()
     try:
-        uvloop.run(supervised())
+        with exporting(settings, service=settings.traced_as(name), left_s=drain_time.left_s):
+            uvloop.run(supervised())
     except StoppedError as error:
         log.info("service_stopped_early", reason=explain(error))
         return EXIT_DRAINED

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +21,11 @@ from breakwater_runtime.secret_sources import SecretReference
 
 HOSTNAME = "hostname"
 """Instance name that stands for that of the machine: replicas of one container definition differ in nothing else."""
+
+
+def _of_all_services(name: str) -> Callable[[], str | None]:
+    """Return the default of a setting that the installation may set for all of its services at once."""
+    return lambda: os.environ.get(f"BREAKWATER_{name}") or None
 
 
 class ServiceSettings(BaseSettings):
@@ -59,7 +64,23 @@ class ServiceSettings(BaseSettings):
     """Seconds that work in hand has to finish after SIGTERM."""
     instance: str = "0"
     """Name of this process among those of its kind; `hostname` stands for the name of its machine or container."""
+    otlp_endpoint: str | None = Field(
+        default_factory=_of_all_services("OTLP_ENDPOINT"), pattern=r"^https?://[^\s@]+$", validate_default=True
+    )
+    """Base address of an OTLP/HTTP collector that spans go to, e.g. `http://127.0.0.1:4318`; absent: no tracing. This
+    and the next two are also read from `BREAKWATER_OTLP_...`, for all services of an installation."""
+    otlp_headers: SecretStr | None = Field(default_factory=_of_all_services("OTLP_HEADERS"), validate_default=True)
+    """Headers of each request to it, e.g. `authorization=Bearer%20...`; several separated by commas."""
+    otlp_sample_ratio: float = Field(
+        default_factory=lambda: _of_all_services("OTLP_SAMPLE_RATIO")() or 1.0, ge=0, le=1, validate_default=True
+    )
+    """Share of intents that are traced; which ones follows from their ids, so all services choose alike."""
     _references: dict[str, SecretReference] = PrivateAttr(default_factory=dict)
+
+    @field_validator("otlp_endpoint", mode="before")
+    @classmethod
+    def _empty_is_absent(cls, value: object) -> object:
+        return value or None
 
     @model_validator(mode="after")
     def _nats_settings_fit(self) -> Self:
@@ -132,6 +153,10 @@ class ServiceSettings(BaseSettings):
     def secret_reference(self, name: str) -> SecretReference | None:
         """Return where the secret of this field is read again; None: it was given as a value, which does not change."""
         return self._references.get(name)
+
+    def traced_as(self, name: str) -> str:
+        """Return the name under which spans of the service `name` are shown."""
+        return name
 
     def configuration(self) -> BreakwaterConfig:
         """Return the strategy configuration.

@@ -20,6 +20,7 @@ from executor_service.bybit_account import BybitAccount
 from executor_service.day_open_store import DayOpenStore
 from executor_service.drain import Drain
 from executor_service.fitness import fitness_of
+from executor_service.intent_orders import learned_orders
 from executor_service.order_owners import OrderOwners
 from executor_service.reconciler import Reconciler, Terms
 from executor_service.settings import ExecutorSettings
@@ -66,6 +67,7 @@ class AccountRole:
         for keeper in self._keepers:
             await keeper.resume()
         async with (
+            learned_orders(self._service.bus),
             asyncio.TaskGroup() as tasks,
             read_stream(
                 self._service.bus,

@@ -1,10 +1,12 @@
 """An entry from its intent to its outcome: decided once, written down, sent, followed."""
 
 import asyncio
+import time
 from collections import defaultdict
 from contextlib import AsyncExitStack
 
 from breakwater_core.events import OrderStatus, Severity
+from breakwater_runtime import trace_steps, tracing
 from executor_service import metrics, order_life
 from executor_service.alarm import intent_alert
 from executor_service.drain import Drain
@@ -69,7 +71,9 @@ class EntryRun:
 
     async def _bring_to_outcome(self, work: IntentWork) -> None:
         if work.is_new:
-            decision = await self._check.decide(work.intent, work.account)
+            with tracing.child(trace_steps.CHECK_ENTRY) as span:
+                decision = await self._check.decide(work.intent, work.account)
+                span.set(outcome=decision.status.value if isinstance(decision, Outcome) else "approved")
             if isinstance(decision, Outcome):
                 await work.close(decision)
                 return
@@ -77,7 +81,9 @@ class EntryRun:
             for quantity in decision.quantities:
                 state = ChildState.PLANNED if record.children else ChildState.SENT
                 record = record.with_new_child(work.intent.side, quantity, state=state)
+            waiting_since_ns = time.time_ns()
             async with self._slots.hold(urgent=False, account=work.intent.account):
+                tracing.record_child(trace_steps.WAIT_FOR_SLOT, start_ns=waiting_since_ns)
                 self._drain.check()
                 await work.save(record)
                 await self._send_all(work, order_life.fresh())

@@ -6,9 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from breakwater_budget.shared import shared_budget
 from breakwater_bybit.budget import ProcessBudget, RequestBudget
 from breakwater_bybit.client import BybitClient
+from breakwater_runtime import tracing
 from breakwater_runtime.bus import Bus
 from executor_service.account_keys import AccountKey
 from executor_service.alarm import SERVICE
+from executor_service.call_trace import observe
 from executor_service.settings import BudgetMode, ExecutorSettings
 
 _REPLAY_TIMEOUT_S = 15.0
@@ -36,6 +38,7 @@ async def open_clients(
                     budget=budget,
                     uid=key.name,
                     workers=2 * settings.concurrency,  # so that exits find a connection while all entries hang
+                    observer=observe if tracing.is_on() else None,
                 )
             )
             for key in keys

@@ -159,6 +159,10 @@ class ExecutorSettings(ServiceSettings):
     def _empty_is_absent(cls, value: object) -> object:
         return value or None
 
+    def traced_as(self, name: str) -> str:
+        """Return the role's name, e.g. `executor-order`."""
+        return f"{name}-{self.role.value}"
+
     @property
     def guards_egress(self) -> bool:
         """Whether the egress address is compared again and again, and entries wait for it."""
