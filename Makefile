@@ -7,7 +7,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 DATA ?= ../shared/data
 
-.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check bench clean
+.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check chart bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -38,6 +38,7 @@ lint: setup  ## style, formatting, types, import rules, protobuf drift
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(MAKE) --no-print-directory types imports proto-check
+	$(RUN) python deploy/k8s/generate.py --check
 
 types: setup  ## mypy --strict
 	$(RUN) mypy $(filter-out libs/contracts/src,$(wildcard libs/*/src services/*/src tools/*/src)) bench
@@ -56,6 +57,9 @@ proto-check: setup  ## fail if the committed message classes are not those of pr
 	for file in $$(cd "$$scratch" && find . -type f); do \
 	  cmp -s "$$scratch/$$file" "libs/contracts/src/$$file" || { echo "$$file is not what proto/ gives: make proto"; exit 1; }; \
 	done && echo "generated message classes match proto/"
+
+chart: setup  ## make values.schema.json and README.md of deploy/k8s from its values.yaml and the code
+	$(RUN) python deploy/k8s/generate.py
 
 bench: setup  ## print the figures of bench/
 	$(RUN) python -m bench
