@@ -7,7 +7,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 DATA ?= ../shared/data
 
-.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check nats-permissions nats-permissions-check bench clean dashboards metrics
+.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check nats-permissions nats-permissions-check bench clean dashboards metrics chart
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -38,6 +38,7 @@ lint: setup  ## style, formatting, types, import rules, drift of generated files
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(MAKE) --no-print-directory types imports proto-check nats-permissions-check
+	$(RUN) python deploy/k8s/generate.py --check
 
 types: setup  ## mypy --strict
 	$(RUN) mypy $(filter-out libs/contracts/src,$(wildcard libs/*/src services/*/src tools/*/src)) bench
@@ -69,6 +70,9 @@ dashboards: setup  ## write the Grafana dashboards from deploy/observability/gen
 
 metrics: setup  ## write docs/metrics.md from the metrics that the code declares
 	$(RUN) python -m tests.deploy.observability.write_metrics_table
+
+chart: setup  ## make values.schema.json and README.md of deploy/k8s from its values.yaml and the code
+	$(RUN) python deploy/k8s/generate.py
 
 bench: setup  ## print the figures of bench/
 	$(RUN) python -m bench
