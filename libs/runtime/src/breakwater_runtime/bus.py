@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
@@ -17,10 +16,13 @@ from nats.js.kv import KeyValue
 from breakwater_core.errors import TransientError
 from breakwater_core.events import Alert
 from breakwater_runtime import codec, subjects
+from breakwater_runtime.bus_client import connect_client, is_refused_login
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import BUS_CONNECTED, DEAD_LETTERS, PUBLISH_TIME, PUBLISHED
+from breakwater_runtime.redaction import blank
+from breakwater_runtime.secret_rotation import secrets_followed
 from breakwater_runtime.settings import ServiceSettings
 from breakwater_runtime.store_watch import AlertOutbox, StoreWatch
 from breakwater_runtime.subjects import StreamSpecification
@@ -148,7 +150,7 @@ class Bus:
             "Nats-Msg-Id": f"{stream}/{sequence}/{consumer}",
             ORIGIN_SUBJECT_HEADER: subject,
             ORIGIN_SEQUENCE_HEADER: str(sequence),
-            ORIGIN_REASON_HEADER: " ".join(reason.split())[:500],
+            ORIGIN_REASON_HEADER: " ".join(blank(reason).split())[:500],
         }
         try:
             await self.jetstream.publish(
@@ -276,10 +278,16 @@ async def connect(settings: ServiceSettings, *, name: str, health: Health | None
         log.info("bus_reconnected")
 
     errors = 0
+    password = settings.rotating_secret("nats_password")
+
+    async def use_at_next_login(_password: str) -> None:
+        """Take a new password: the server says when it wants another login."""
 
     async def on_error(error: Exception) -> None:
         nonlocal errors
         errors += 1
+        if password is not None and is_refused_login(error):
+            password.hurry()
         if (
             errors % 20 == 1
         ):  # one of a series tells enough: a client that reconnects meets the same one again and again
@@ -287,11 +295,11 @@ async def connect(settings: ServiceSettings, *, name: str, health: Health | None
 
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            client = await nats.connect(
+            client = await connect_client(
                 settings.nats_url,
                 name=f"breakwater-{name}-{settings.instance}",
                 user=settings.nats_user,
-                password=settings.nats_password.get_secret_value() if settings.nats_password else None,
+                password=settings.current_nats_password if settings.nats_password else None,  # asked at each login
                 connect_timeout=2,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.25,
@@ -310,9 +318,19 @@ async def connect(settings: ServiceSettings, *, name: str, health: Health | None
     BUS_CONNECTED.set(1)
     bus = Bus(client, settings.run_id, watch)
     outbox = asyncio.create_task(bus.outbox.run(), name="alert-outbox")
+    if password is not None:
+        password.follow(use_at_next_login)
+    following = secrets_followed(
+        settings.rotating_secrets,
+        refresh_s=settings.secrets_refresh_s,
+        service=name,
+        run_id=settings.run_id,
+        raise_alert=bus.alert,
+    )
     try:
-        await ensure_streams(bus)
-        yield bus
+        async with following:
+            await ensure_streams(bus)
+            yield bus
     finally:
         outbox.cancel()
         with suppress(nats.errors.Error, TimeoutError):

@@ -11,6 +11,7 @@ import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from breakwater_runtime.errors import DependencyError
+from breakwater_runtime.redaction import blank
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -29,7 +30,7 @@ class Health:
 
     def fail(self, condition: str, reason: str) -> None:
         """State that the condition does not hold, and why."""
-        self._faults[condition] = reason
+        self._faults[condition] = blank(reason)
 
     @property
     def faults(self) -> dict[str, str]:
