@@ -21,6 +21,8 @@ from breakwater_runtime.errors import BusError
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import DEAD_LETTERS, PUBLISH_TIME, PUBLISHED
+from breakwater_runtime.redaction import blank
+from breakwater_runtime.secret_rotation import secrets_followed
 from breakwater_runtime.settings import ServiceSettings
 from breakwater_runtime.store_watch import AlertOutbox, StoreWatch
 
@@ -170,7 +172,7 @@ class Bus:
             "Nats-Msg-Id": f"{stream}/{sequence}/{consumer}",
             ORIGIN_SUBJECT_HEADER: subject,
             ORIGIN_SEQUENCE_HEADER: str(sequence),
-            ORIGIN_REASON_HEADER: " ".join(reason.split())[:500],
+            ORIGIN_REASON_HEADER: " ".join(blank(reason).split())[:500],
         }
         try:
             await self.jetstream.publish(
@@ -311,11 +313,25 @@ async def connect(
     async with open_client(settings, name=name, health=health, on_return=watch.forget) as client:
         bus = Bus(client, settings.run_id, watch)
         outbox = asyncio.create_task(bus.outbox.run(), name="alert-outbox")
+        following = secrets_followed(
+            settings.rotating_secrets,
+            refresh_s=settings.secrets_refresh_s,
+            service=name,
+            run_id=settings.run_id,
+            raise_alert=bus.alert,
+        )
+        if (password := settings.rotating_secret("nats_password")) is not None:
+            password.follow(_use_at_next_login)
         try:
-            await ensure_streams(bus, user=settings.nats_user, health=health, stop=stop)
-            yield bus
+            async with following:
+                await ensure_streams(bus, user=settings.nats_user, health=health, stop=stop)
+                yield bus
         finally:
             outbox.cancel()
+
+
+async def _use_at_next_login(_password: str) -> None:
+    """Take a new password: the server says when it wants another login."""
 
 
 def _stream_of(subject: str) -> str:

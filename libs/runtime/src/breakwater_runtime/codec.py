@@ -43,6 +43,7 @@ from breakwater_core.events import (
 from breakwater_core.identities import partition_of
 from breakwater_core.market import BarState, Clock, ClockKind, DailyBar, TradeBatch
 from breakwater_runtime import subjects
+from breakwater_runtime.redaction import blank
 
 Event = (
     TradeBatch | DailyBar | Clock | Intent | OrderEvent | Fill | AccountSnapshot | DailyPerformance | DayParity | Alert
@@ -213,7 +214,7 @@ def _(event: OrderEvent, run_id: str) -> Encoded:
         trigger_price=decimals.to_text(event.trigger_price),
         trigger_time_ms=event.trigger_time_ms,
         reason=event.reason,
-        detail=event.detail,
+        detail=blank(event.detail),
         intent_closed=event.intent_closed,
         event_time_ms=event.event_time_ms,
     ).SerializeToString()
@@ -321,8 +322,8 @@ def _(event: Alert, run_id: str) -> Encoded:
         severity=_number(account_pb2.Alert.Severity, event.severity),
         service=event.service,
         name=event.name,
-        summary=event.summary,
-        facts=event.facts,
+        summary=blank(event.summary),
+        facts={name: blank(fact) for name, fact in event.facts.items()},
         event_time_ms=event.event_time_ms,
         account=event.account,
         symbol=event.symbol,

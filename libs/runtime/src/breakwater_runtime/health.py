@@ -15,6 +15,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.metrics import PROCESS, READY
+from breakwater_runtime.redaction import blank
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -38,7 +39,7 @@ class Health:
 
     def fail(self, condition: str, reason: str) -> None:
         """State that the condition does not hold, and why."""
-        self._faults[condition] = reason
+        self._faults[condition] = blank(reason)
         READY.labels(condition).set(0)
 
     @property

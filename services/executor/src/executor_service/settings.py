@@ -190,7 +190,5 @@ class ExecutorSettings(ServiceSettings):
             SettingsError: If they cannot be read; the message holds no part of them.
         """
         text = "" if self.accounts is None else self.accounts.get_secret_value()
-        reference = self.secret_reference("accounts")
-        return keys_of_text(
-            text, "EXECUTOR_ACCOUNTS" if reference is None else f"{reference.setting} ({reference.place})"
-        )
+        rotating = self.rotating_secret("accounts")
+        return keys_of_text(text, "EXECUTOR_ACCOUNTS" if rotating is None else rotating.origin)
