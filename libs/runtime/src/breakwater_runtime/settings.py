@@ -18,6 +18,7 @@ from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.redaction import blank, keep_secret
 from breakwater_runtime.secret_rotation import RotatingSecret
 from breakwater_runtime.secret_settings import secret_fields, secrets_given
+from breakwater_runtime.secret_sources import SecretReference
 
 HOSTNAME = "hostname"
 """Instance name that stands for that of the machine: replicas of one container definition differ in nothing else."""
@@ -150,6 +151,19 @@ class ServiceSettings(BaseSettings):
     def rotating_secret(self, name: str) -> RotatingSecret | None:
         """Return what follows the secret of this field; None: it was given as a value, which does not change."""
         return self._rotating.get(name)
+
+    def following(self, name: str, place: SecretReference) -> Self:
+        """Return these settings with a secret that stands in a place, and is read there again when it changes.
+
+        Raises:
+            SettingsError: If there is none, it may not be read or is malformed.
+            DependencyError: If the place does not answer.
+        """
+        text = place.read()
+        keep_secret(text)
+        settings = self.model_copy(update={name: SecretStr(text)})
+        settings._rotating = self._rotating | {name: RotatingSecret(name.upper(), place, text)}
+        return settings
 
     def current_nats_password(self) -> str:
         """Return the password for the next login to NATS."""

