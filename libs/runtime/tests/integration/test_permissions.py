@@ -537,6 +537,10 @@ def test_the_table_names_every_user_and_every_stream() -> None:
     assert set(STREAMS) == made
 
 
+def test_the_documented_table_is_what_the_code_gives() -> None:
+    assert permissions.table() in (ROOT / "docs" / "bus-security.md").read_text()
+
+
 def test_the_durable_consumers_named_here_are_those_of_the_services() -> None:
     made = [make(LIVE_RUN_ID) for make in (order_consumer, fill_consumer, account_consumer, alert_consumer)]
     made.append(clock_consumer(LIVE_RUN_ID))
