@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
@@ -383,8 +384,8 @@ async def read_intents(server: NatsProcess) -> list[tuple[str, bytes]]:
     return found
 
 
-async def ask(client: Client, subject: str, body: dict[str, object]) -> dict[str, object]:
-    answer: dict[str, object] = json.loads((await client.request(subject, json.dumps(body).encode(), timeout=5)).data)
+async def ask(client: Client, subject: str, body: dict[str, object]) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads((await client.request(subject, json.dumps(body).encode(), timeout=5)).data)
     return answer
 
 
@@ -414,6 +415,34 @@ async def test_no_stored_message_can_be_turned_into_an_intent(server: NatsProces
         assert b"forged" not in payload
         with pytest.raises(DecodeError):  # at most the server's own words, which no executor takes for an intent
             codec.decode(subject, payload)
+
+
+async def test_a_consumer_is_what_the_subject_that_creates_it_says(server: NatsProcess) -> None:
+    """Rights are on the subject, so the server must not let the body say something else."""
+    allowed_clock = "$JS.API.CONSUMER.CREATE.MD.mine.md.clock.>"
+    bodies: tuple[tuple[str, dict[str, object]], ...] = (
+        ("MD", {"name": "mine", "filter_subject": "md.>"}),
+        ("MD", {"name": "mine", "filter_subjects": ["md.trades.>", "md.clock.>"]}),
+        ("MD", {"name": "mine"}),
+        ("MD", {"name": "another", "filter_subject": "md.clock.>"}),
+        ("MD", {"durable_name": "another", "filter_subject": "md.clock.>"}),
+        ("INTENT", {"name": "mine", "filter_subject": "md.clock.>"}),
+    )
+    async with connection(server, REPORTER, Violations()) as client:
+        for stream, config in bodies:
+            answer = await ask(
+                client, allowed_clock, {"stream_name": stream, "config": {"ack_policy": "none"} | config}
+            )
+            assert "error" in answer or is_the_clocks(answer), (stream, config)
+    async with connection(server, AUDITOR, Violations()) as client:
+        assert {info.name for info in await client.jetstream().consumers_info("MD")} <= {"mine"}
+        assert await client.jetstream().consumers_info("INTENT") == []
+
+
+def is_the_clocks(answer: dict[str, Any]) -> bool:
+    config = answer["config"]
+    made = (answer["stream_name"], answer["name"], config.get("filter_subject"), config.get("filter_subjects"))
+    return made == ("MD", "mine", "md.clock.>", None)
 
 
 async def words_of_the_server_on(server: NatsProcess, *subjects: str) -> None:
