@@ -32,6 +32,8 @@ def system(tmp_path: Path) -> Iterator[dict[str, Any]]:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
+        for log in (tmp_path / "logs").iterdir():
+            assert "bus_permission_denied" not in log.read_text(), log
     finally:
         process.kill()
         process.communicate()

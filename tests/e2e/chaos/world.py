@@ -56,6 +56,7 @@ class Evidence:
         deeds: What was done, by kind and target.
         injected: Faults of the exchange, by kind.
         seconds: How long the run took.
+        denied: What the bus did not permit a service, as its log tells it.
     """
 
     books: dict[str, Any]
@@ -70,6 +71,7 @@ class Evidence:
     deeds: Counter[str]
     injected: dict[str, int]
     seconds: float
+    denied: tuple[str, ...] = ()
 
 
 def configuration(plan: ChaosPlan) -> BreakwaterConfig:
@@ -247,6 +249,7 @@ async def run(plan: ChaosPlan, folder: Path, recordings: Path) -> Evidence:
             told_unknown=_unknown_notices(folder),
             deeds=world.deeds,
             seconds=time.perf_counter() - started,
+            denied=_denied(folder),
         )
 
 
@@ -365,6 +368,11 @@ async def _all_of(bus: Bus, stream: str) -> list[Delivery]:
     async with read_stream(bus, name="evidence", stream=stream, filters=[f"{stream.lower()}.>"], start=1, handle=take):
         await complete.wait()
     return found
+
+
+def _denied(folder: Path) -> tuple[str, ...]:
+    texts = (log.read_text(encoding="utf-8", errors="replace") for log in (folder / "logs").iterdir())
+    return tuple(line for text in texts for line in text.splitlines() if '"bus_permission_denied"' in line)
 
 
 def _unknown_notices(folder: Path) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,7 @@ from breakwater_core.events import Alert
 from breakwater_runtime import codec, subjects, trace_steps
 from breakwater_runtime.bus_client import BusClient, PermissionDeniedError, open_client, redacted
 from breakwater_runtime.bus_streams import NANOSECONDS, ensure_streams
-from breakwater_runtime.errors import BusError
+from breakwater_runtime.errors import BusError, reason_of
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import DEAD_LETTERS, PUBLISH_TIME, PUBLISHED
@@ -33,9 +33,11 @@ __all__ = [
     "ORIGIN_SEQUENCE_HEADER",
     "ORIGIN_SUBJECT_HEADER",
     "PUBLISH_TIMEOUT_S",
+    "STORED",
     "Bus",
     "BusError",
     "connect",
+    "is_deletion",
     "redacted",
 ]
 
@@ -45,6 +47,9 @@ ONLY_HEADER = "Breakwater-Only"
 ORIGIN_SUBJECT_HEADER = "Breakwater-Subject"
 ORIGIN_SEQUENCE_HEADER = "Breakwater-Sequence"
 ORIGIN_REASON_HEADER = "Breakwater-Reason"
+STORED = "$JS.ACK."
+"""The reply subject of every message that was stored begins so, and that of no word of the server itself. Only this
+tells them apart: a word of the server may have been stored too, as any client may have it answer on any subject."""
 _KEYS_PAGE = 100_000
 """Subjects of a stream that the server lists at a time."""
 _OUT_OF_ROOM = frozenset({10023, 10028, 10047, 10077})
@@ -96,7 +101,7 @@ class Bus:
             )
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             self.note_refused(_stream_of(message.subject), error)
-            raise BusError(f"not acknowledged by the bus: {message.subject} ({_reason(error)})") from error
+            raise BusError(f"not acknowledged by the bus: {message.subject} ({reason_of(error)})") from error
         self.watch.stored(acknowledgement.stream)
         PUBLISH_TIME.labels(acknowledgement.stream).observe(time.perf_counter() - started)
         PUBLISHED.labels(acknowledgement.stream).inc()
@@ -127,7 +132,7 @@ class Bus:
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             for future in pending:
                 future.cancel()
-            raise BusError(f"not all messages were acknowledged by the bus ({_reason(error)})") from error
+            raise BusError(f"not all messages were acknowledged by the bus ({reason_of(error)})") from error
 
     async def publish_persistently(self, event: codec.Event) -> int:
         """Publish one event, again and again under its message id until the bus acknowledges it."""
@@ -158,7 +163,7 @@ class Bus:
         if not self.client.is_connected or isinstance(error, PermissionDeniedError):
             return
         certain = getattr(error, "err_code", None) in _OUT_OF_ROOM
-        alert = self.watch.refused(stream, _reason(error), now_s=time.monotonic(), certain=certain)
+        alert = self.watch.refused(stream, reason_of(error), now_s=time.monotonic(), certain=certain)
         if alert is not None:
             get_logger().error("alert_raised", name=alert.name, summary=alert.summary, severity=alert.severity.value)
             self.outbox.add(alert)
@@ -180,7 +185,7 @@ class Bus:
             )
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             self.note_refused(subjects.DEAD_STREAM.name, error)
-            raise BusError(f"dead letter not acknowledged ({_reason(error)})") from error
+            raise BusError(f"dead letter not acknowledged ({reason_of(error)})") from error
         self.watch.stored(subjects.DEAD_STREAM.name)
 
     async def bucket(self, name: str) -> KeyValue:
@@ -203,7 +208,7 @@ class Bus:
         except (nats.js.errors.KeyNotFoundError, nats.js.errors.KeyDeletedError):
             return None
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
-            raise BusError(f"{bucket}/{key} could not be read ({_reason(error)})") from error
+            raise BusError(f"{bucket}/{key} could not be read ({reason_of(error)})") from error
         return entry.value
 
     async def write(self, bucket: str, key: str, value: bytes) -> int:
@@ -216,7 +221,7 @@ class Bus:
             revision = await (await self.bucket(bucket)).put(key, value)
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             self.note_refused(f"KV_{bucket}", error)
-            raise BusError(f"{bucket}/{key} could not be written ({_reason(error)})") from error
+            raise BusError(f"{bucket}/{key} could not be written ({reason_of(error)})") from error
         self.watch.stored(f"KV_{bucket}")
         return revision
 
@@ -243,7 +248,7 @@ class Bus:
             return False
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             self.note_refused(f"KV_{bucket}", error)
-            raise BusError(f"{bucket}/{key} could not be created ({_reason(error)})") from error
+            raise BusError(f"{bucket}/{key} could not be created ({reason_of(error)})") from error
         self.watch.stored(f"KV_{bucket}")
         return True
 
@@ -289,7 +294,7 @@ class Bus:
                 timeout=PUBLISH_TIMEOUT_S,
             )
         except (nats.errors.Error, TimeoutError) as error:
-            raise BusError(f"JetStream did not answer {subject} ({_reason(error)})") from error
+            raise BusError(f"JetStream did not answer {subject} ({reason_of(error)})") from error
         values: dict[str, Any] = json.loads(answer.data)
         if fault := values.get("error"):
             raise BusError(f"JetStream refused {subject}: {fault.get('description')} ({fault.get('err_code')})")
@@ -334,10 +339,10 @@ async def _use_at_next_login(_password: str) -> None:
     """Take a new password: the server says when it wants another login."""
 
 
+def is_deletion(headers: Mapping[str, str] | None) -> bool:
+    """Whether an entry marks a deletion of its key; one that is merely empty does not, and says nothing."""
+    return headers is not None and headers.get("KV-Operation") in {"DEL", "PURGE"}
+
+
 def _stream_of(subject: str) -> str:
     return subject.partition(".")[0].upper()
-
-
-def _reason(error: Exception) -> str:
-    """Return what went wrong in a few words; JetStream's own words if it has said any."""
-    return str(getattr(error, "description", None) or type(error).__name__)

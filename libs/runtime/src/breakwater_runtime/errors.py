@@ -40,3 +40,8 @@ def explain(error: BaseException) -> str:
     """Return one line for a person, without secrets: our own errors speak for themselves, others are named by type."""
     text = " ".join(blank(str(error)).split())
     return text if isinstance(error, BreakwaterError) else f"{type(error).__name__}: {text}"
+
+
+def reason_of(error: Exception) -> str:
+    """Return what the bus says of a failure in a few words; the error's type if it says nothing."""
+    return str(getattr(error, "description", None) or type(error).__name__)

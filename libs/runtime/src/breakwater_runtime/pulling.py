@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from breakwater_core.events import Alert, Severity
-from breakwater_runtime.bus import NANOSECONDS, ONLY_HEADER, Bus, BusError
+from breakwater_runtime.bus import NANOSECONDS, ONLY_HEADER, STORED, Bus, BusError
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import DEAD_LETTERS, MESSAGES, READER_RESETS, RESET_CAUSES, begin_at_zero
 
@@ -245,7 +245,7 @@ class Puller:
     async def _received(self, message: Msg) -> None:
         self._last_sign = asyncio.get_running_loop().time()
         headers = message.headers or {}
-        status = headers.get("Status")
+        status = None if message.reply.startswith(STORED) else headers.get("Status")
         if status is None:
             self._outstanding = max(0, self._outstanding - 1)
             held = HeldMessage(self, message)

@@ -29,6 +29,7 @@ from breakwater_runtime.bus_setup import BusSetupSettings
 from breakwater_runtime.bus_streams import bodies
 from breakwater_runtime.codec import Encoded
 from breakwater_runtime.consumers import ConsumerSpecification, PullConsumer, Received
+from breakwater_runtime.dead_letters import list_letters, replay_letter
 from breakwater_runtime.errors import DependencyError, SettingsError, StoppedError, exit_code_of
 from breakwater_runtime.health import Health
 from breakwater_runtime.metrics import DENIED
@@ -93,6 +94,23 @@ async def test_a_denied_publish_fails_at_once_and_says_who_may_not_what(server: 
         assert words in health.faults["permissions"]
         assert bus.watch.full == frozenset()  # it is no matter of room
         assert await bus.publish(news("3", "notifier")) > 0
+
+
+async def test_the_operator_plays_dead_letters_again_but_no_intents(server: NatsProcess) -> None:
+    await server.make_streams()
+    async with connected(server, AUDITOR) as bus:
+        for stream, consumer in (("INTENT", "executor-main=BTCUSDT"), ("ALERT", "reporter-live-alerts")):
+            subject = {"INTENT": INTENT.subject, "ALERT": "alert.info.executor"}[stream]
+            await bus.create_consumer(stream, consumer, [subject], {"durable_name": consumer})
+            await bus.dead_letter(
+                stream=stream, consumer=consumer, subject=subject, payload=b"x", sequence=1, reason="a test"
+            )
+    async with connected(server, "operator") as bus:
+        intent, alert = await list_letters(bus)
+        with pytest.raises(BusError, match=r"'operator' may not publish to intent\.0\.main\.BTCUSDT.*it is kept"):
+            await replay_letter(bus, intent)
+        await replay_letter(bus, alert)
+        assert [letter.stream for letter in await list_letters(bus)] == ["INTENT"]
 
 
 def service_environment(server: NatsProcess, port: int, **changes: str) -> dict[str, str]:
@@ -372,7 +390,7 @@ async def test_no_password_goes_to_a_server_without_tls_if_tls_was_asked_for(tmp
     try:
         settings = server.settings("notifier", "live").model_copy(update={"nats_url": f"tls://127.0.0.1:{server.port}"})
         with pytest.raises(DependencyError, match="the server offers no TLS"):
-            async with connect(settings, name="test"):
+            async with asyncio.timeout(10), connect(settings, name="test"):
                 pass
     finally:
         server.stop()

@@ -8,17 +8,26 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import nats
 import pytest
 from nats.aio.client import Client
 
 from breakwater_cli.nats_process import AUDITOR, NatsProcess
+from breakwater_core.errors import InvariantError
+from breakwater_core.events import Intent, Leg, Side
 from breakwater_core.market import LIVE_RUN_ID
 from breakwater_runtime import codec, permissions
 from breakwater_runtime.bus import connect
 from breakwater_runtime.codec import DecodeError
+from breakwater_runtime.config_versions import ConfigStore
+from breakwater_runtime.consumers import ConsumerSpecification, PullConsumer, Received
+from breakwater_runtime.control import ControlStore, watch_control
 from breakwater_runtime.readers import Delivery, read_stream
 from notifier_service.main import SOURCES, durable_name
 from reporter_service.consumers import (
@@ -375,8 +384,8 @@ async def read_intents(server: NatsProcess) -> list[tuple[str, bytes]]:
     return found
 
 
-async def ask(client: Client, subject: str, body: dict[str, object]) -> dict[str, object]:
-    answer: dict[str, object] = json.loads((await client.request(subject, json.dumps(body).encode(), timeout=5)).data)
+async def ask(client: Client, subject: str, body: dict[str, object]) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads((await client.request(subject, json.dumps(body).encode(), timeout=5)).data)
     return answer
 
 
@@ -408,6 +417,136 @@ async def test_no_stored_message_can_be_turned_into_an_intent(server: NatsProces
             codec.decode(subject, payload)
 
 
+async def test_a_consumer_is_what_the_subject_that_creates_it_says(server: NatsProcess) -> None:
+    """Rights are on the subject, so the server must not let the body say something else."""
+    allowed_clock = "$JS.API.CONSUMER.CREATE.MD.mine.md.clock.>"
+    bodies: tuple[tuple[str, dict[str, object]], ...] = (
+        ("MD", {"name": "mine", "filter_subject": "md.>"}),
+        ("MD", {"name": "mine", "filter_subjects": ["md.trades.>", "md.clock.>"]}),
+        ("MD", {"name": "mine"}),
+        ("MD", {"name": "another", "filter_subject": "md.clock.>"}),
+        ("MD", {"durable_name": "another", "filter_subject": "md.clock.>"}),
+        ("INTENT", {"name": "mine", "filter_subject": "md.clock.>"}),
+    )
+    async with connection(server, REPORTER, Violations()) as client:
+        for stream, config in bodies:
+            answer = await ask(
+                client, allowed_clock, {"stream_name": stream, "config": {"ack_policy": "none"} | config}
+            )
+            assert "error" in answer or is_the_clocks(answer), (stream, config)
+    async with connection(server, AUDITOR, Violations()) as client:
+        assert {info.name for info in await client.jetstream().consumers_info("MD")} <= {"mine"}
+        assert await client.jetstream().consumers_info("INTENT") == []
+
+
+def is_the_clocks(answer: dict[str, Any]) -> bool:
+    config = answer["config"]
+    made = (answer["stream_name"], answer["name"], config.get("filter_subject"), config.get("filter_subjects"))
+    return made == ("MD", "mine", "md.clock.>", None)
+
+
+async def words_of_the_server_on(server: NatsProcess, *subjects: str) -> None:
+    """Have the server say something of its own, without content, on subjects that the asker may not publish to."""
+    async with connection(server, REPORTER, Violations()) as client:
+        name, subject = "reporter-live-alerts", "$JS.API.CONSUMER.MSG.NEXT.ALERT.reporter-live-alerts"
+        config = {"durable_name": name, "ack_policy": "explicit", "filter_subject": "alert.>"}
+        body = {"stream_name": "ALERT", "config": config}
+        await ask(client, f"$JS.API.CONSUMER.CREATE.ALERT.{name}.alert.>", body)
+        for reply in subjects:
+            await client.publish(subject, b'{"batch": 1, "no_wait": true}', reply=reply)
+            await client.publish(
+                subject, b'{"batch": 1, "expires": 150000000, "idle_heartbeat": 50000000}', reply=reply
+            )
+        await answered(client)
+
+
+async def stored_under(server: NatsProcess, stream: str, subject: str) -> int:
+    async with connection(server, AUDITOR, Violations()) as auditor:
+        info = await auditor.jetstream().stream_info(stream, subjects_filter=subject)
+        return (info.state.subjects or {}).get(subject, 0)
+
+
+async def test_an_empty_word_of_the_server_does_not_lift_a_halt(server: NatsProcess) -> None:
+    async with asyncio.timeout(30), connect(server.settings(OPERATOR, "live"), name="test") as bus:
+        store = ControlStore(bus)
+        await store.change(lambda control: control.halt(None, reason="a test"))
+        async with watch_control(bus, name="test") as watch:
+            known = watch.state
+            await words_of_the_server_on(server, "$KV.control.state")
+            await watch.wait_for_change(known, 10)
+            assert watch.state.everyone.halted
+        with pytest.raises(InvariantError, match="cannot be read"):
+            await store.read()
+
+
+async def test_an_empty_word_of_the_server_does_not_take_a_configuration_back(server: NatsProcess) -> None:
+    async with asyncio.timeout(30), connect(server.settings(OPERATOR, "live"), name="test") as bus:
+        await words_of_the_server_on(server, "$KV.config.schedule.live")
+        while not await stored_under(server, "KV_config", "$KV.config.schedule.live"):
+            pass
+        with pytest.raises(InvariantError, match="nobody has deleted it"):
+            await ConfigStore(bus).schedule()
+
+
+async def test_a_word_of_the_server_among_the_intents_holds_none_up(server: NatsProcess) -> None:
+    subject = "intent.0.main.BTCUSDT"
+    await words_of_the_server_on(server, subject)
+    while not await stored_under(server, "INTENT", subject):
+        pass
+    taken: list[str] = []
+    stop = asyncio.Event()
+
+    async def take(received: Received) -> None:
+        taken.append(received.event.intent_id)
+        stop.set()
+
+    async with (
+        asyncio.timeout(30),
+        connect(server.settings(SIGNAL, "live"), name="test") as signal,
+        connect(server.settings(ORDER_ROLE, "live"), name="test") as bus,
+    ):
+        specification = ConsumerSpecification(
+            stream="INTENT",
+            durable="executor-main=BTCUSDT",
+            filters=("intent.*.main.BTCUSDT",),
+            max_in_flight=1,
+            ack_wait_s=600,
+            max_deliveries=0,
+        )
+        await signal.publish_encoded(replace(codec.encode(an_exit(), "live"), subject=subject))
+        await PullConsumer(bus, specification, take, service="executor").run(stop)
+        found: asyncio.Future[Delivery] = asyncio.get_running_loop().create_future()
+
+        def hear(delivery: Delivery) -> None:
+            if delivery.payload and not found.done():
+                found.set_result(delivery)
+
+        async with read_stream(bus, name="t", stream="INTENT", filters=["intent.>"], start=1, handle=hear):
+            await found
+    assert taken == [an_exit().intent_id]
+
+
+def an_exit() -> Intent:
+    return Intent(
+        intent_id="live/main/v/BTCUSDT/2024-01-01/exit/0",
+        run_id="live",
+        account="main",
+        strategy_version="v",
+        symbol="BTCUSDT",
+        day=date(2024, 1, 1),
+        leg=Leg.EXIT,
+        attempt=0,
+        side=Side.SELL,
+        target_price=Decimal(1),
+        trigger_price=Decimal(1),
+        trigger_time_ms=1,
+        valid_until_ms=None,
+        gross_leverage=Decimal(2),
+        portfolio_size=10,
+        epoch=0,
+    )
+
+
 async def test_no_header_lets_the_writer_of_one_key_remove_others(server: NatsProcess) -> None:
     async with connection(server, OPERATOR, Violations()) as client:
         await client.jetstream().publish("$KV.control.state", b"halted")
@@ -425,6 +564,10 @@ def test_the_table_names_every_user_and_every_stream() -> None:
     made = {stream.name for stream in permissions.subjects.STREAMS}
     made |= {f"KV_{bucket}" for bucket in permissions.subjects.BUCKETS}
     assert set(STREAMS) == made
+
+
+def test_the_documented_table_is_what_the_code_gives() -> None:
+    assert permissions.table() in (ROOT / "docs" / "bus-security.md").read_text()
 
 
 def test_the_durable_consumers_named_here_are_those_of_the_services() -> None:
