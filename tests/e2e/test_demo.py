@@ -85,7 +85,7 @@ def test_the_system_runs_in_real_time_and_drains_on_ctrl_c(tmp_path: Path) -> No
         deadline = time.monotonic() + 60
         while seen_trades == 0 and time.monotonic() < deadline:
             text = httpx.get(addresses["signal"] + "/metrics", trust_env=False).text
-            lines = [line for line in text.splitlines() if line.startswith("breakwater_signal_trades_total ")]
+            lines = [line for line in text.splitlines() if line.startswith("breakwater_signal_trades_total{")]
             seen_trades = float(lines[0].split()[1]) if lines else 0.0
         assert seen_trades > 0
         for address in addresses.values():

@@ -178,17 +178,26 @@ _SIGNAL = Row(
             custom=STACKED_BARS,
         ),
         Panel(
-            title="Intents waiting, symbols near a target",
-            description="What executors are scaled by: intents that no executor has taken, and symbols within SIGNAL_NEAR_TARGET_RATIO "
-            "of a breakout.",
+            title="What executors are scaled by",
+            description="Intents that no executor has finished, symbols within SIGNAL_NEAR_TARGET_RATIO of an entry, and exits that are due soon.",
             unit="short",
             queries=[
-                (f"max(breakwater_signal_intents_waiting{{{_OF}}})", "intents waiting"),
-                (f"max(breakwater_signal_symbols_near_target{{{_OF}}})", "symbols near"),
+                (f"max by (run) (breakwater_signal_intents_waiting{{{_OF}}})", "{{run}} intents waiting"),
+                (f"max by (run) (breakwater_signal_symbols_near_target{{{_OF}}})", "{{run}} symbols near"),
+                (f"max by (run) (breakwater_signal_exits_due{{{_OF}}})", "{{run}} exits due"),
             ],
             custom=STEPS,
             minimum=0,
             runbook="intents_waiting",
+        ),
+        Panel(
+            title="Age of the count of waiting intents",
+            description="How long ago signal has last asked the bus how many intents wait; some seconds.",
+            unit="s",
+            queries=[
+                (f"time() - max by (run) (breakwater_signal_intents_polled_timestamp_seconds{{{_OF}}} > 0)", "{{run}}")
+            ],
+            minimum=0,
         ),
         Panel(
             title="Trades seen by the strategy",

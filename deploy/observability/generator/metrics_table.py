@@ -40,6 +40,7 @@ _UNITS = {
     "breakwater_budget_shared": "0 or 1",
     "breakwater_egress_matched": "0 or 1",
     "breakwater_signal_tradable": "0 or 1",
+    "breakwater_signal_exits_due": "count",
     "breakwater_executor_private_stream_connected": "0 or 1",
 }
 _GROUPS = (

@@ -364,10 +364,46 @@ _SECRETS = Row(
     ],
 )
 
+_TRACES = Row(
+    "Keys and traces",
+    [
+        Panel(
+            title="New keys of the exchange",
+            description="New keys of an account by what became of them: tried and used, or refused by the exchange. 0 is usual.",
+            unit="short",
+            queries=[
+                (
+                    f"sum by (account, outcome) (increase(breakwater_executor_key_rotations_total{{{_ACCOUNT}}}[$__rate_interval])) or on () vector(0)",
+                    "{{account}} {{outcome}}",
+                )
+            ],
+            width=12,
+            custom=STACKED_BARS,
+            runbook="secret_unreadable",
+        ),
+        Panel(
+            title="Spans",
+            description="Spans that the trace collector has taken, and those given up, by reason. 0 where no collector is named (OTLP_ENDPOINT).",
+            unit="cps",
+            queries=[
+                (
+                    f"sum by (service) (rate(breakwater_spans_exported_total{{{_OF}}}[$__rate_interval]))",
+                    "{{service}} exported",
+                ),
+                (
+                    f"sum by (service, reason) (rate(breakwater_spans_dropped_total{{{_OF}}}[$__rate_interval])) or on () vector(0)",
+                    "{{service}} dropped: {{reason}}",
+                ),
+            ],
+            width=12,
+        ),
+    ],
+)
+
 DASHBOARD = Dashboard(
     uid="breakwater-services",
     title="Breakwater / Services",
     description="Processes, readiness, resources, and the services' ways to exchange, database and Slack.",
     variables=[RUN, SERVICE, ACCOUNT],
-    rows=[_STATE, _RESOURCES, _EXCHANGE, _REPORTER, _SECRETS],
+    rows=[_STATE, _RESOURCES, _EXCHANGE, _REPORTER, _SECRETS, _TRACES],
 )

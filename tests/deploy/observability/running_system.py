@@ -244,12 +244,12 @@ def write_waves(folder: Path) -> None:
 
 
 def _live_config() -> BreakwaterConfig:
-    """Return a configuration of a day that began two minutes ago, with targets within the swing of the prices."""
-    start = datetime.now(tz=UTC) - timedelta(minutes=2)
+    """Return a configuration of a day that began within the last hour, with targets within the swing of the prices."""
+    now = datetime.now(tz=UTC)
     return BreakwaterConfig.parse(
         {
             "portfolio": {"symbols": list(SYMBOLS)},
-            "session": {"start": f"{start:%H:%M}"},
+            "session": {"start": f"{now:%H}:00"},
             "strategy": {"k_long": 0.2, "k_short": 0.2, "ma_window": 1, "filter": "none"},
         }
     )

@@ -15,6 +15,11 @@ COMING = {
     "breakwater_secret_refreshes_total",
     "breakwater_secret_last_read_timestamp_seconds",
     "breakwater_bus_denied_total",
+    "breakwater_signal_exits_due",
+    "breakwater_signal_intents_polled_timestamp_seconds",
+    "breakwater_spans_exported_total",
+    "breakwater_spans_dropped_total",
+    "breakwater_executor_key_rotations_total",
 }
 """Declared by parts that land beside this one; a name that nobody declares in the end would be a panel without data."""
 
