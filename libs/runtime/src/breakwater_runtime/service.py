@@ -18,6 +18,8 @@ from breakwater_runtime.health import Health, Page, bind_socket, health_applicat
 from breakwater_runtime.logs import configure_logs, get_logger
 from breakwater_runtime.settings import ServiceSettings
 
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+
 
 @dataclass(frozen=True)
 class Service:
@@ -47,8 +49,9 @@ def run_service[S: ServiceSettings](
     async def supervised() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPS:
             loop.add_signal_handler(number, stop.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # a main module may have held them back until now
         log.info("service_started")
         await main(settings, stop)
 
@@ -86,7 +89,7 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """Connect to the bus and serve health, metrics and the pages, by their paths, while the context is open.
 
-    The service is not ready until each of `conditions` was stated to hold.
+    The service is not ready until each of `conditions` was stated to hold, and not any more once `stop` is set.
     """
     structlog.contextvars.bind_contextvars(service=name)
     health = Health("bus", *conditions)
@@ -96,7 +99,16 @@ async def open_service(
         connect(settings, name=name, health=health) as bus,
     ):
         health.hold("bus")
-        yield Service(name=name, bus=bus, health=health, stop=stop)
+        telling = asyncio.create_task(_tell_of_stop(stop, health), name="stopping")
+        try:
+            yield Service(name=name, bus=bus, health=health, stop=stop)
+        finally:
+            telling.cancel()
+
+
+async def _tell_of_stop(stop: asyncio.Event, health: Health) -> None:
+    await stop.wait()
+    health.fail("stopping", "asked to stop; work in hand is brought to its end")
 
 
 async def until_stopped[T](stop: asyncio.Event, work: Awaitable[T]) -> T | None:
