@@ -27,6 +27,8 @@ ACKNOWLEDGED = b"+ACK"
 GIVEN_BACK = b"-NAK"
 TERMINATED = b"+TERM"
 IN_PROGRESS = b"+WPI"
+_REFUSED_REQUEST = json.dumps({"batch": 1, "expires": 2, "idle_heartbeat": 2}).encode()
+"""A consumer answers it with status 400, as heartbeats must come within half of the time, and delivers nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,10 @@ class Puller:
         """Messages delivered and not done with."""
         return len(self._held)
 
+    @property
+    def _next_subject(self) -> str:
+        return f"$JS.API.CONSUMER.MSG.NEXT.{self._specification.stream}.{self._specification.durable}"
+
     async def attach(self) -> None:
         """Make sure that the consumer exists, however long that takes, and begin to keep held messages marked."""
         await self._ensure_consumer()
@@ -177,12 +183,22 @@ class Puller:
         await self.release(held, TERMINATED, "dead")
 
     async def detach(self) -> None:
-        """Ask for nothing any more; what the server has sent by now still arrives, to be given back at once."""
+        """Ask for nothing any more; what the server has sent by now still arrives, to be given back at once.
+
+        The server drops a request that nobody listens to any more, but not a message that it has taken up for one: that
+        would be lost until `ack_wait_s` is over. So this still listens, at its own end, until the consumer has answered
+        a question asked after that; whatever it sent before the answer has come before the answer.
+        """
         subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            with suppress(nats.errors.Error, TimeoutError):
-                drained = subscription.drain()  # type: ignore[no-untyped-call]  # nats-py does not annotate it
-                await asyncio.wait_for(drained, DETACH_TIMEOUT_S)
+        if subscription is None:
+            return
+        with suppress(nats.errors.Error, TimeoutError):
+            async with asyncio.timeout(DETACH_TIMEOUT_S):
+                await self._bus.client._send_unsubscribe(subscription._id)  # to the server; the callback stays
+                await self._bus.client.request(self._next_subject, _REFUSED_REQUEST, timeout=DETACH_TIMEOUT_S)
+        with suppress(nats.errors.Error, TimeoutError):
+            drained = subscription.drain()  # type: ignore[no-untyped-call]  # nats-py does not annotate it
+            await asyncio.wait_for(drained, DETACH_TIMEOUT_S)
 
     async def give_back(self) -> None:
         """Return every held message to the stream, to be delivered at once to the next process."""
@@ -233,9 +249,7 @@ class Puller:
             if self._subscription is None:
                 self._inbox = self._bus.client.new_inbox()
                 self._subscription = await self._bus.client.subscribe(self._inbox, cb=self._received)
-            await self._bus.client.publish(
-                f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.durable}", json.dumps(request).encode(), self._inbox
-            )
+            await self._bus.client.publish(self._next_subject, json.dumps(request).encode(), self._inbox)
         except nats.errors.Error as error:
             get_logger().warning("consumer_waiting", consumer=spec.durable, reason=type(error).__name__)
             return

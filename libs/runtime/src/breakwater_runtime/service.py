@@ -21,6 +21,8 @@ from breakwater_runtime.metrics import describe_process
 from breakwater_runtime.settings import ServiceSettings
 from breakwater_runtime.span_export import DrainTime, exporting
 
+_STOPS = (signal.SIGTERM, signal.SIGINT)
+
 
 @dataclass(frozen=True)
 class Service:
@@ -57,8 +59,9 @@ def run_service[S: ServiceSettings](
             drain_time.begin()
             stop.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPS:
             loop.add_signal_handler(number, ask_to_stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # a main module may have held them back until now
         log.info("service_started")
         async with measured_loop():
             await main(settings, stop)
@@ -101,7 +104,7 @@ async def open_service(
 ) -> AsyncIterator[Service]:
     """Connect to the bus and serve health, metrics and the pages, by their paths, while the context is open.
 
-    The service is not ready until each of `conditions` was stated to hold.
+    The service is not ready until each of `conditions` was stated to hold, and not any more once `stop` is set.
     """
     structlog.contextvars.bind_contextvars(service=name)
     health = Health("bus", *conditions)
@@ -111,7 +114,16 @@ async def open_service(
         connect(settings, name=name, health=health, stop=stop) as bus,
     ):
         health.hold("bus")
-        yield Service(name=name, bus=bus, health=health, stop=stop)
+        telling = asyncio.create_task(_tell_of_stop(stop, health), name="stopping")
+        try:
+            yield Service(name=name, bus=bus, health=health, stop=stop)
+        finally:
+            telling.cancel()
+
+
+async def _tell_of_stop(stop: asyncio.Event, health: Health) -> None:
+    await stop.wait()
+    health.fail("stopping", "asked to stop; work in hand is brought to its end")
 
 
 async def until_stopped[T](stop: asyncio.Event, work: Awaitable[T]) -> T | None:

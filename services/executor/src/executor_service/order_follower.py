@@ -138,8 +138,10 @@ class OrderFollower:
                         life = await self._send_reduction(assignment, life)
                     case Send():
                         life = await self._send_entry(assignment, life)
-                    case Wait(pause_s):
+                    case Wait(pause_s) if assignment.intent.leg.reduces:
                         await self._drain.rest(pause_s)
+                    case Wait(pause_s):  # another process would doubt whether it was sent, longer than it is valid
+                        await self._drain.pause(pause_s)
                     case LookUp(pause_s):
                         await self._drain.pause(pause_s)
                         life = await self._look_up(assignment, life)

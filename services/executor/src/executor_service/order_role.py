@@ -12,7 +12,7 @@ from breakwater_runtime.config_versions import ConfigWatch, follow_config, read_
 from breakwater_runtime.control import ControlStore, ControlWatch, watch_acknowledgements, watch_control
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.readers import LAST_PER_SUBJECT, read_stream
-from breakwater_runtime.service import Service
+from breakwater_runtime.service import Service, until_stopped
 from breakwater_runtime.subjects import INTENT_STREAM
 from executor_service.acknowledger import Acknowledger
 from executor_service.bus_away import BusAway
@@ -142,12 +142,18 @@ async def run_order_role(
     versions = await read_config_state(bus, settings.configuration())
     symbols = symbols_of(await versions.running_configs())
     fitness = fitness_of(settings, service, clients, symbols=symbols, leverage=settings.margin_leverage)
-    await fitness.begin()
     guard = guard_of(settings, service, clients)
-    await guard.check()
-    for name, account in accounts.items():
-        if fitness.obstacle(name) is None:
-            await account.load_instruments(symbols)
+
+    async def examine() -> bool:
+        await fitness.begin()
+        await guard.check()
+        for name, account in accounts.items():
+            if fitness.obstacle(name) is None:
+                await account.load_instruments(symbols)
+        return True
+
+    if not await until_stopped(service.stop, examine()):
+        return
     async with (
         follow_config(bus, versions, name="executor"),
         watch_control(bus, name="executor") as control,
@@ -193,11 +199,11 @@ async def run_order_role(
             settle_s=_settle_s(settings),
         )
         acknowledger = Acknowledger(bus, control, flights, instance=settings.instance, accounts=tuple(accounts))
-        await acknowledger.begin()
+        await until_stopped(service.stop, acknowledger.begin())
         service.health.hold("exchange")
         async with fitness.watched():
-            watches = [acknowledger.run, flattens.run, BusAway(bus).run, universe.run, guard.run]
-            await _work(settings, service, handler, drain, watches, universe)
+            watches = [flattens.run, BusAway(bus).run, universe.run, guard.run]
+            await _work(settings, service, handler, drain, watches, universe, acknowledger)
 
 
 def _settle_s(settings: ExecutorSettings) -> float:
@@ -211,27 +217,38 @@ async def _work(
     drain: Drain,
     watches: Sequence[Callable[[asyncio.Event], Coroutine[Any, Any, None]]],
     universe: Universe,
+    acknowledger: Acknowledger,
 ) -> None:
-    """Consume intents and keep the watches until the service stops, then let what is on its way come to its end."""
+    """Consume intents and keep the watches until the service stops, then let what is on its way come to its end.
+
+    The acknowledgement is taken back after that: until then entries of this process may be on their way.
+    """
+    loop, idle = asyncio.get_running_loop(), asyncio.Event()
+
+    def begin_to_drain() -> None:
+        loop.call_later(settings.drain_timeout_s * _DRAIN_SHARE, drain.due.set)
+        deadline.reschedule(loop.time() + settings.drain_timeout_s)
+
     try:
-        async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as tasks:
-            for watch in watches:
-                tasks.create_task(watch(service.stop), name="watch")
-            queues = IntentQueues(
-                service.bus, handler.receive, ack_wait_s=settings.ack_wait_s, tasks=tasks, stop=service.stop
-            )
-            universe.listen_with(queues.open)
-            async with read_stream(
-                service.bus,
-                name="executor-intents",
-                stream=INTENT_STREAM.name,
-                filters=[f"{INTENT_STREAM.name.lower()}.>"],
-                start=LAST_PER_SUBJECT,
-                handle=queues.hear,
-            ):
-                await service.stop.wait()
-            loop = asyncio.get_running_loop()
-            loop.call_later(settings.drain_timeout_s * _DRAIN_SHARE, drain.due.set)
-            deadline.reschedule(loop.time() + settings.drain_timeout_s)
+        async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as acknowledging:
+            acknowledging.create_task(acknowledger.run(idle), name="acknowledge")
+            async with asyncio.TaskGroup() as tasks:
+                for watch in watches:
+                    tasks.create_task(watch(service.stop), name="watch")
+                queues = IntentQueues(
+                    service.bus, handler.receive, ack_wait_s=settings.ack_wait_s, tasks=tasks, stop=service.stop
+                )
+                universe.listen_with(queues.open)
+                async with read_stream(
+                    service.bus,
+                    name="executor-intents",
+                    stream=INTENT_STREAM.name,
+                    filters=[f"{INTENT_STREAM.name.lower()}.>"],
+                    start=LAST_PER_SUBJECT,
+                    handle=queues.hear,
+                ):
+                    await service.stop.wait()
+                    begin_to_drain()
+            idle.set()
     except TimeoutError:
         get_logger().warning("intents_left", reason="the drain time is up; their records tell where to go on")
