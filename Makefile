@@ -7,7 +7,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 DATA ?= ../shared/data
 
-.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check nats-permissions nats-permissions-check bench clean dashboards metrics chart
+.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check nats-permissions nats-permissions-check bench clean dashboards metrics chart images up down sbom audit
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -73,6 +73,31 @@ metrics: setup  ## write docs/metrics.md from the metrics that the code declares
 
 chart: setup  ## make values.schema.json and README.md of deploy/k8s from its values.yaml and the code
 	$(RUN) python deploy/k8s/generate.py
+
+IMAGES := market-data signal executor reporter notifier paper-exchange cli
+IMAGE_PREFIX ?= breakwater
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+images:  ## build an image per service; IMAGE_PREFIX=breakwater, IMAGE_TAG=the version
+	@for target in $(IMAGES); do \
+	  docker build --quiet -f deploy/docker/Dockerfile --target $$target --build-arg VERSION=$(VERSION) \
+	    --build-arg REVISION=$(REVISION) -t $(IMAGE_PREFIX)/$$target:$(or $(IMAGE_TAG),$(VERSION)) . >/dev/null || exit 1; \
+	  echo "$(IMAGE_PREFIX)/$$target:$(or $(IMAGE_TAG),$(VERSION))"; \
+	done
+
+up:  ## the whole system in containers, trading a synthetic recording; docs/compose.md
+	docker compose up -d --build --wait
+	@echo "reports: http://$$(docker compose port reporter 8080)/docs   metrics: http://$$(docker compose port prometheus 9090)"
+
+down:  ## stop it and forget everything: books, recording, passwords
+	docker compose --profile "*" down --volumes --remove-orphans
+
+sbom: setup  ## write a CycloneDX bill of materials of each image to var/sbom
+	$(RUN) python deploy/docker/sbom.py $(UV) var/sbom
+
+audit: setup  ## ask vulnerability services about every locked package; fails if one is vulnerable, or nobody can tell
+	$(RUN) python deploy/docker/audit.py $(UV)
 
 bench: setup  ## print the figures of bench/
 	$(RUN) python -m bench

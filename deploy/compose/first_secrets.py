@@ -1,4 +1,4 @@
-"""Makes the passwords and keys of an installation at its first start: a folder for each service, and no one else's in it.
+"""Makes the passwords and keys of an installation at its first start, in a folder for each service.
 
 Runs as root with the right to change owners, before everything else, at each start: what exists stays, what is missing
 is made. `MASTER` remembers all of it and is mounted by no service.

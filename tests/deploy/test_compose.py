@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.e2e.command import backtest_report, comparable
 
 PUBLIC_IMAGES = ("nats:2.12-alpine", "postgres:16-alpine", "prom/prometheus:latest")
 RUN = "replay-1"
-DAYS, TRADES_PER_DAY, SEED = 16, 20_000, 11
+DAYS, TRADES_PER_DAY, SEED = 20, 20_000, 11
 SPEED = 21_600
 """A day takes four seconds: the replay lasts long enough for executors to come and go in it."""
 
@@ -48,7 +49,7 @@ class Installation:
 
     def containers(self) -> dict[str, str]:
         """Return the id of each container by its name."""
-        listed = self.compose("ps", "-a", "--format", "{{.Name}} {{.ID}}").split("\n")
+        listed = self.compose("ps", "-a", "--format", "{{.Name}} {{.ID}}").splitlines()
         return {
             name.removeprefix(f"{self.project}-"): short for name, _, short in (line.partition(" ") for line in listed)
         }
@@ -108,6 +109,7 @@ def test_it_trades_and_executors_come_and_go_unnoticed(installation: Installatio
     assert {name for name in grown if name not in started} == {"executor-2", "executor-3", "executor-4"}
     assert {name: grown[name] for name in started} == started  # nothing else was made anew
     wait_until(lambda: targets(prometheus)["executor-order"] == ["up"] * 4, "the new executors are not scraped")
+    wait_until(lambda: workers(prometheus) > 1, "no new executor got an order")
     installation.compose("up", "-d", "--no-build", "--wait", "--scale", "executor=1")
     assert installation.containers() == started
     assert get(f"{reporter}/runs/{RUN}")["state"] == "running"  # all of it happened in the middle of the run
@@ -151,6 +153,13 @@ def targets(prometheus: str) -> dict[str, list[str]]:
     return found
 
 
+def workers(prometheus: str) -> int:
+    """Return how many executors have had orders."""
+    query = quote('count(count by (instance) (breakwater_executor_orders_total{service="executor-order"} > 0))')
+    result = get(f"{prometheus}/api/v1/query?query={query}")["data"]["result"]
+    return int(result[0]["value"][1]) if result else 0
+
+
 def expected_report(folder: Path) -> dict[str, Any]:
     """Return the backtest of the same recording, made here, under the same configuration."""
     file = ROOT / "deploy" / "compose" / "breakwater.yaml"
@@ -163,7 +172,7 @@ def expected_report(folder: Path) -> dict[str, Any]:
         session=config.session.session(),
         symbols=config.portfolio.symbols,
     )
-    return backtest_report(folder / "backtest", folder / "recording", "--config", file)
+    return backtest_report(folder / "backtest", folder / "recording", "--config", file, "--run-id", RUN)
 
 
 def without_trades(report: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""docker-compose.yml, read and not run: hardening, secrets, settings that the services know, and the order of starting."""
+"""docker-compose.yml, read and not run: hardening, secrets, settings that services know, the order of starting."""
 
 import re
 import sys

@@ -12,7 +12,9 @@ from tests.deploy.compose_file import ROOT
 
 TEXT = (ROOT / "deploy" / "docker" / "Dockerfile").read_text(encoding="utf-8")
 LAYER = ROOT / "deploy" / "docker" / "layer.py"
-STAGES = {name: body for name, body in re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", TEXT, flags=re.M | re.S)}
+STAGES: dict[str, str] = dict(
+    re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", TEXT, flags=re.MULTILINE | re.DOTALL)
+)
 IMAGES = ("market-data", "signal", "executor", "reporter", "notifier", "paper-exchange", "cli")
 
 sys.path.insert(0, str(LAYER.parent))
@@ -27,25 +29,30 @@ def test_every_image_has_a_target_and_builds_on_the_shared_layers() -> None:
 
 
 def test_nothing_is_used_that_one_of_the_two_builders_lacks() -> None:
-    assert not re.search(r"^#\s*syntax\s*=", TEXT, flags=re.M | re.I)
-    assert not re.search(r"^(RUN|COPY|ADD)\b.*(--mount|--chmod|--link|--parents|--exclude)", TEXT, flags=re.M)
+    assert not re.search(r"^#\s*syntax\s*=", TEXT, flags=re.MULTILINE | re.IGNORECASE)
+    assert not re.search(r"^(RUN|COPY|ADD)\b.*(--mount|--chmod|--link|--parents|--exclude)", TEXT, flags=re.MULTILINE)
     assert "<<" not in TEXT
 
 
 def test_the_last_stages_run_no_command_so_that_no_shell_is_needed() -> None:
     for name in ("runtime", *IMAGES):
-        assert not re.search(r"^\s*(RUN|SHELL|ADD)\b", STAGES[name], flags=re.M), name
+        assert not re.search(r"^\s*(RUN|SHELL|ADD)\b", STAGES[name], flags=re.MULTILINE), name
         for form in re.findall(r"(?:ENTRYPOINT|CMD) (.*)", STAGES[name]):
             assert form.startswith('["/app/.venv/bin/'), name
 
 
 def test_versions_are_pinned_and_agree_with_the_project() -> None:
-    version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), flags=re.M)
+    version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), flags=re.MULTILINE)
     assert version is not None
-    assert set(re.findall(r"^ARG VERSION=(.*)$", TEXT, flags=re.M)) == {version[1]}
-    assert re.search(r"^ARG UV_VERSION=\d+\.\d+\.\d+$", TEXT, flags=re.M)
+    assert set(re.findall(r"^ARG VERSION=(.*)$", TEXT, flags=re.MULTILINE)) == {version[1]}
+    assert re.search(r"^ARG UV_VERSION=\d+\.\d+\.\d+$", TEXT, flags=re.MULTILINE)
     assert re.search(r'pip install .*"uv==\$\{UV_VERSION\}"', TEXT)
-    assert set(re.findall(r"^FROM (\S+) AS", TEXT, flags=re.M)) == {"${PYTHON_IMAGE}", "builder", "common", "runtime"}
+    assert set(re.findall(r"^FROM (\S+) AS", TEXT, flags=re.MULTILINE)) == {
+        "${PYTHON_IMAGE}",
+        "builder",
+        "common",
+        "runtime",
+    }
 
 
 def test_packages_come_from_the_lock_file_and_in_a_layer_below_the_code() -> None:

@@ -93,7 +93,7 @@ def test_no_folder_holds_a_secret_of_another_service(tmp_path: Path) -> None:
     prepare(tmp_path)
     passwords = {folder: (tmp_path / folder / "nats_password").read_text() for folder in first_secrets.NATS_USERS}
     for folder in first_secrets.NATS_USERS:
-        held = "".join((tmp_path / folder / name).read_text() for name in os.listdir(tmp_path / folder))
+        held = "".join(path.read_text() for path in (tmp_path / folder).iterdir())
         assert not [other for other, password in passwords.items() if other != folder and password in held]
 
 

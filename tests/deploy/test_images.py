@@ -7,6 +7,7 @@ import subprocess
 import time
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -36,6 +37,15 @@ RESEARCH = {"pandas", "numba", "llvmlite", "optuna", "jinja2"}
 ARROW = {"market-data", "reporter", "paper-exchange", "cli"}
 NO_SHELL = tuple(option for path in ("/bin/sh", "/bin/bash", "/bin/dash") for option in ("-v", f"/dev/null:{path}:ro"))
 WRITABLE = ("--tmpfs", "/tmp:size=16m")
+FIND_OURS = """
+import sysconfig
+from pathlib import Path
+site = Path(sysconfig.get_path("purelib"))
+ours = [f for f in sorted(site.iterdir()) if f.name.startswith("breakwater_") or f.name.endswith("_service")]
+ours = [f for f in ours if f.suffix != ".dist-info"]
+print(*(f.name for f in ours))
+print(sum(not list(m.parent.glob(f"__pycache__/{m.stem}.*.pyc")) for f in ours for m in f.rglob("*.py")))
+"""
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 for name in {names!r}:
@@ -61,7 +71,8 @@ def test_an_image_says_what_it_is_and_runs_as_nobody_in_particular(images: dict[
     config: dict[str, Any] = inspected(images[target])["Config"]
     assert config["User"] == "10001:10001"
     assert config["StopSignal"] == "SIGTERM"
-    labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items()}
+    prefix = "org.opencontainers.image."
+    labels = {name.removeprefix(prefix): value for name, value in config["Labels"].items() if name.startswith(prefix)}
     assert labels["title"] == f"breakwater/{target}"
     assert labels["version"] == VERSION
     assert labels["licenses"] == "Apache-2.0"
@@ -93,17 +104,10 @@ def test_an_image_holds_the_locked_packages_of_its_service_and_no_other(images: 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_nothing_that_was_stripped_is_missed_and_all_modules_are_compiled(images: dict[str, str], target: str) -> None:
-    ours = "('breakwater_', 'market_data', 'signal_s', 'executor_s', 'reporter_s', 'notifier_s', 'paper_e')"
-    names = python(
-        images[target],
-        "from pathlib import Path; import sysconfig;"
-        "p = Path(sysconfig.get_path('purelib'));"
-        f"print(*sorted(f.name for f in p.iterdir() if f.is_dir() and f.name.startswith({ours}) and 'dist' not in f.name));"
-        f"print(sum(not list(m.parent.glob(f'__pycache__/{{m.stem}}.*.pyc')) for f in p.iterdir()"
-        f" if f.name.startswith({ours}) and f.is_dir() for m in f.rglob('*.py')))",
-    ).split("\n")
-    assert names[1] == "0"
-    assert "imported" in python(images[target], IMPORT_ALL.format(names=names[0].split()), *WRITABLE)
+    names, uncompiled = python(images[target], FIND_OURS).split("\n")[:2]
+    assert uncompiled == "0"
+    walked = [name for name in names.split() if target == "cli" or name != "breakwater_research"]
+    assert "imported" in python(images[target], IMPORT_ALL.format(names=walked), *WRITABLE)
 
 
 def test_secrets_of_aws_can_be_asked_for_though_botocore_lost_most_of_its_data(images: dict[str, str]) -> None:
@@ -114,14 +118,21 @@ def test_secrets_of_aws_can_be_asked_for_though_botocore_lost_most_of_its_data(i
         "print(boto3.client('secretsmanager', **k).meta.endpoint_url, boto3.client('sts', **k).meta.endpoint_url)"
     )
     printed = python(images["signal"], code)
-    assert "https://b.s3" in printed
+    assert re.search(r"https://\S*s3\S*amazonaws.com\S*Signature=", printed)
     assert "https://secretsmanager.eu-west-1.amazonaws.com https://sts.eu-west-1.amazonaws.com" in printed
 
 
-@pytest.mark.parametrize("target", SERVICES)
-def test_a_service_starts_without_a_shell_anything_writable_or_any_right(images: dict[str, str], target: str) -> None:
-    """It comes as far as it can without a bus, and says what it needs: exit code 3."""
-    prefix = f"{target.replace('-', '_').upper()}_"
+def test_services_start_without_a_shell_anything_writable_or_any_right(images: dict[str, str]) -> None:
+    """Each comes as far as it can without a bus, and says what it needs: exit code 3."""
+    with ThreadPoolExecutor(len(SERVICES)) as threads:  # each waits ten seconds for the bus
+        ended = dict(zip(SERVICES, threads.map(lambda target: started(images[target], target), SERVICES), strict=True))
+    for target, finished in ended.items():
+        assert finished.returncode == 3, f"{target}: {finished.stdout}{finished.stderr}"
+        assert "NATS is not reachable at nats://127.0.0.1:4222" in finished.stdout + finished.stderr
+
+
+def started(image: str, target: str) -> subprocess.CompletedProcess[str]:
+    """Run a service that has its settings and no bus."""
     settings = {
         "RUN_ID": "replay-1",
         "NATS_URL": "nats://127.0.0.1:4222",
@@ -134,13 +145,12 @@ def test_a_service_starts_without_a_shell_anything_writable_or_any_right(images:
         "paper-exchange": {"MODE": "replay"},
         "reporter": {"DATABASE_URL": "sqlite:////tmp/books.db"},
     }
+    prefix = f"{target.replace('-', '_').upper()}_"
     given = settings | more.get(target, {})
     options = [part for name, value in given.items() for part in ("-e", f"{prefix}{name}={value}")]
     config = ROOT / "deploy" / "compose" / "breakwater.yaml"
     options += ["-v", f"{config}:/config.yaml:ro", *NO_SHELL, *(WRITABLE if target == "reporter" else ())]
-    finished = ran(images[target], options=tuple(options))
-    assert finished.returncode == 3, finished.stdout + finished.stderr
-    assert "NATS is not reachable at nats://127.0.0.1:4222" in finished.stdout + finished.stderr
+    return ran(image, options=tuple(options))
 
 
 def test_the_health_check_of_an_image_follows_the_service(images: dict[str, str]) -> None:
