@@ -7,7 +7,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 DATA ?= ../shared/data
 
-.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check chart bench clean
+.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -38,7 +38,6 @@ lint: setup  ## style, formatting, types, import rules, protobuf drift
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(MAKE) --no-print-directory types imports proto-check
-	$(RUN) python deploy/k8s/generate.py --check
 
 types: setup  ## mypy --strict
 	$(RUN) mypy $(filter-out libs/contracts/src,$(wildcard libs/*/src services/*/src tools/*/src)) bench
@@ -58,11 +57,12 @@ proto-check: setup  ## fail if the committed message classes are not those of pr
 	  cmp -s "$$scratch/$$file" "libs/contracts/src/$$file" || { echo "$$file is not what proto/ gives: make proto"; exit 1; }; \
 	done && echo "generated message classes match proto/"
 
-chart: setup  ## make values.schema.json and README.md of deploy/k8s from its values.yaml and the code
-	$(RUN) python deploy/k8s/generate.py
-
 bench: setup  ## print the figures of bench/
 	$(RUN) python -m bench
+
+.PHONY: chart
+chart: setup  ## make values.schema.json and README.md of deploy/k8s from its values.yaml and the code
+	$(RUN) python deploy/k8s/generate.py
 
 clean:  ## remove what runs and builds leave behind
 	rm -rf var .venv .uv-bin .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
