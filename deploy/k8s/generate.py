@@ -71,7 +71,7 @@ def made_files() -> dict[Path, str]:
 
 def values_schema() -> dict[str, Any]:
     """Return the schema: schema.yaml with what the code adds, and the comments of values.yaml as descriptions."""
-    schema = expanded(yaml.safe_load((CHART / "schema.yaml").read_text()))
+    schema: dict[str, Any] = expanded(yaml.safe_load((CHART / "schema.yaml").read_text()))
     for path, text in descriptions((CHART / "values.yaml").read_text()).items():
         node = schema_at(schema, path)
         if node is not None:

@@ -25,16 +25,11 @@
 {{- end }}
 {{- end -}}
 
-{{/* Ports of URLs that are separated by commas, JSON. */}}
-{{- define "breakwater.portsOf" -}}
-{{- $ports := list -}}
-{{- range splitList "," . -}}
+{{/* Port of a URL, as a rule's list. */}}
+{{- define "breakwater.portOf" -}}
 {{- $url := urlParse . -}}
-{{- $usual := get (dict "http" 80 "https" 443 "ws" 80 "wss" 443 "nats" 4222 "tls" 4222) $url.scheme -}}
-{{- $given := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
-{{- $ports = append $ports (int (default $usual $given)) -}}
-{{- end -}}
-{{- toJson (uniq $ports) -}}
+{{- $usual := get (dict "http" 80 "https" 443 "nats" 4222 "tls" 4222) $url.scheme -}}
+- {port: {{ regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default $usual | int }}, protocol: TCP}
 {{- end -}}
 
 {{/* Takes a list of ports. */}}
@@ -59,7 +54,7 @@
   ports: [{port: 4222, protocol: TCP}]
 {{- else }}
 - ports:
-    {{- include "breakwater.ports" (include "breakwater.portsOf" $facts.natsUrl | fromJsonArray) | nindent 4 }}
+    {{- include "breakwater.portOf" $facts.natsUrl | nindent 4 }}
   {{- with $policy.nats }}
   to: {{ toJson . }}
   {{- end }}
@@ -91,7 +86,7 @@
 - to:
     {{- include "breakwater.networks" $policy.echo | nindent 4 }}
   ports:
-    {{- include "breakwater.ports" (include "breakwater.portsOf" (default "https://checkip.amazonaws.com" $values.egress.echoUrl) | fromJsonArray) | nindent 4 }}
+    {{- include "breakwater.portOf" (default "https://checkip.amazonaws.com" $values.egress.echoUrl) | nindent 4 }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -104,7 +99,7 @@
 - to:
     {{- include "breakwater.networks" $policy.aws | nindent 4 }}
   ports:
-    {{- include "breakwater.ports" (include "breakwater.portsOf" (default "https://aws" $values.aws.endpointUrl) | fromJsonArray) | nindent 4 }}
+    {{- include "breakwater.portOf" (default "https://aws" $values.aws.endpointUrl) | nindent 4 }}
 {{- if eq $values.aws.identity "podIdentity" }}
 - to: [{ipBlock: {cidr: 169.254.170.23/32}}]
   ports: [{port: 80, protocol: TCP}]
@@ -112,7 +107,7 @@
 {{- end }}
 {{- if and $values.tracing.endpoint (hasKey (include "breakwater.services" .root | fromYaml) $component) }}
 - ports:
-    {{- include "breakwater.ports" (include "breakwater.portsOf" $values.tracing.endpoint | fromJsonArray) | nindent 4 }}
+    {{- include "breakwater.portOf" $values.tracing.endpoint | nindent 4 }}
   {{- with $policy.tracing }}
   to: {{ toJson . }}
   {{- end }}

@@ -135,6 +135,9 @@ faults:
 {{- if and $external (not $nats.tls.enabled) (contains "tls://" $nats.url) }}
   - "nats.url is tls://: set nats.tls.enabled and nats.tls.caSecret"
 {{- end }}
+{{- if and (not $external) (gt (int $nats.setup.replicas) 1) }}
+  - "nats.setup.replicas above 1 needs a cluster: nats.mode external"
+{{- end }}
 {{- if and $nats.tls.clientSecret (not $nats.tls.enabled) }}
   - "nats.tls.clientSecret needs nats.tls.enabled"
 {{- end }}

@@ -49,6 +49,7 @@ env:
   {{ .prefix }}INSTANCE: {valueFrom: {fieldRef: {fieldPath: metadata.name}}}
   {{- with .root.Values.tracing.endpoint }}
   {{ $.prefix }}OTLP_ENDPOINT: {{ . | quote }}
+  {{ $.prefix }}OTLP_SAMPLE_RATIO: {{ include "breakwater.text" $.root.Values.tracing.sampleRatio | quote }}
   {{- end }}
 mounts:
   - {name: config, path: /etc/breakwater, volume: {configMap: {name: {{ include "breakwater.fullname" .root }}-config}}}
