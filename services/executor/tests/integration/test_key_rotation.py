@@ -68,6 +68,10 @@ class Desk:
         """Have the exchange know a further key of the account."""
         self.exchange.engine.add_key(self.account, Credentials(*key, **rights))
 
+    def connections(self) -> set[Any]:
+        """Return the account's private connections."""
+        return set(self.exchange.private._connections.get("main", ()))
+
     async def decide(self, symbol: str, leg: Leg = Leg.ENTRY) -> None:
         now_ms = wall_clock_ms()
         price = self.exchange.engine.market(symbol).last_at(now_ms)
@@ -185,9 +189,13 @@ async def test_orders_in_flight_survive_the_rotation(desk: Desk, roles: Roles, f
     async with asyncio.timeout(20):
         while len(desk.account.order_log) < sent + 2:
             await asyncio.sleep(0.01)
+    connected = desk.connections()
     desk.admit(NEW)
     desk.give(NEW)
     await roles.until_in_use(NEW[0])
+    async with asyncio.timeout(20):
+        while not desk.connections() or desk.connections() & connected:  # until the stream has logged in anew
+            await asyncio.sleep(0.01)
     desk.exchange.engine.revoke_key(OLD[0])
     await desk.decide("SOLUSDT")
     await desk.until_closed(3)
