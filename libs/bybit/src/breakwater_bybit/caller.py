@@ -99,6 +99,7 @@ class Caller:
         uid: What the budget counts by; None: a fingerprint of the key.
         workers: Threads, and so connections at most, for each of the two lanes.
         observer: Hears of each request.
+        on_key_refused: Is told each time that the exchange refuses the key.
     """
 
     def __init__(
@@ -113,21 +114,36 @@ class Caller:
         uid: str | None,
         workers: int,
         observer: CallObserver | None = None,
+        on_key_refused: Callable[[], None] | None = None,
     ) -> None:
         self._observer = observer
-        self._has_key = bool(api_key and api_secret)
-        self._secrets = tuple(text for text in (api_key, api_secret) if text)
+        self._has_key = False
+        self._secrets: tuple[str, ...] = ()
+        self._on_key_refused = on_key_refused
         self._uid = uid or hashlib.sha256((api_key or "").encode()).hexdigest()[:12]
         self._budget = UnlimitedBudget() if budget is None else budget
         self._deadline_s = 2 * timeout_s + 1
-        self._pool = ChannelPool(
-            lambda: Channel(
-                endpoint.rstrip("/"), api_key=api_key, api_secret=api_secret, clock=clock, timeout_s=timeout_s
-            )
-        )
+        self._endpoint = endpoint.rstrip("/")
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._pool = self._pool_of(api_key, api_secret)
         self._orders = ThreadPoolExecutor(workers, thread_name_prefix="bybit-orders")
         self._queries = ThreadPoolExecutor(workers, thread_name_prefix="bybit-queries")
         self._is_closed = False
+
+    def use_key(self, api_key: str, api_secret: str) -> None:
+        """Sign what is sent from now on with another key of the same account; what is under way ends under the old."""
+        before, self._pool = self._pool, self._pool_of(api_key, api_secret)
+        before.close()
+
+    def _pool_of(self, api_key: str | None, api_secret: str | None) -> ChannelPool:
+        self._has_key = bool(api_key and api_secret)
+        self._secrets = (*self._secrets, *(text for text in (api_key, api_secret) if text))
+        return ChannelPool(
+            lambda: Channel(
+                self._endpoint, api_key=api_key, api_secret=api_secret, clock=self._clock, timeout_s=self._timeout_s
+            )
+        )
 
     async def call(
         self,
@@ -168,6 +184,8 @@ class Caller:
             return _answer(reply)
         if isinstance(error, IpBanned):
             self._pool.close_connections()
+        if isinstance(error, CredentialError) and self._on_key_refused is not None:
+            self._on_key_refused()
         raise error
 
     def _report(self, endpoint: Endpoint, asked_ns: int, begun_ns: int, reply: Reply | ExchangeError) -> CallReport:

@@ -27,7 +27,7 @@ REFRESHES = Counter(
 LAST_READ = Gauge(
     "breakwater_secret_last_read_timestamp_seconds", "When a secret was last read, seconds since 1970.", ["secret"]
 )
-HURRY_PAUSE_S = 1.0
+HURRY_PAUSE_S = 2.0
 """Least seconds between two readings, also when one is asked for because a login was refused."""
 
 type Take = Callable[[str], Awaitable[None]]

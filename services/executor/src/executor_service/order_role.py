@@ -5,7 +5,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-from breakwater_bybit.client import BybitClient
 from breakwater_core.config_schedule import symbols_of
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.config_versions import ConfigWatch, follow_config, read_config_state
@@ -25,6 +24,7 @@ from executor_service.entry_check import EntryCheck, Obstacle, no_obstacle
 from executor_service.entry_flights import EntryFlights
 from executor_service.entry_gate import BarredGate, control_gate
 from executor_service.entry_run import EntryRun
+from executor_service.exchange_clients import ExchangeClients
 from executor_service.exit_schedule import ExitSchedule
 from executor_service.fitness import fitness_of
 from executor_service.flatten_book import FlattenBook
@@ -33,6 +33,7 @@ from executor_service.flatten_watch import FlattenWatch
 from executor_service.intent_handler import IntentHandler
 from executor_service.intent_queues import IntentQueues
 from executor_service.intent_rules import IntentRules
+from executor_service.key_rotation import keys_followed
 from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
 from executor_service.position_places import PositionPlaces
@@ -128,9 +129,7 @@ def build_handler(
     )
 
 
-async def run_order_role(
-    settings: ExecutorSettings, service: Service, clients: dict[str, BybitClient], drain: Drain
-) -> None:
+async def run_order_role(settings: ExecutorSettings, service: Service, clients: ExchangeClients, drain: Drain) -> None:
     """Turn intents into orders until the service stops, then drain.
 
     Raises:
@@ -201,7 +200,7 @@ async def run_order_role(
         acknowledger = Acknowledger(bus, control, flights, instance=settings.instance, accounts=tuple(accounts))
         await until_stopped(service.stop, acknowledger.begin())
         service.health.hold("exchange")
-        async with fitness.watched():
+        async with fitness.watched(), keys_followed(settings, clients, fitness):
             watches = [flattens.run, BusAway(bus).run, universe.run, guard.run]
             await _work(settings, service, handler, drain, watches, universe, acknowledger)
 
