@@ -7,7 +7,7 @@ PYTHON ?= python3
 .DEFAULT_GOAL := help
 DATA ?= ../shared/data
 
-.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check nats-permissions nats-permissions-check images up down sbom audit bench clean
+.PHONY: help setup demo study test test-quick chaos lint types imports proto proto-check nats-permissions nats-permissions-check bench clean dashboards metrics chart images up down sbom audit
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -38,6 +38,7 @@ lint: setup  ## style, formatting, types, import rules, drift of generated files
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(MAKE) --no-print-directory types imports proto-check nats-permissions-check
+	$(RUN) python deploy/k8s/generate.py --check
 
 types: setup  ## mypy --strict
 	$(RUN) mypy $(filter-out libs/contracts/src,$(wildcard libs/*/src services/*/src tools/*/src)) bench
@@ -63,6 +64,15 @@ nats-permissions: setup  ## write deploy/nats/authorization.conf from breakwater
 
 nats-permissions-check: setup  ## fail if deploy/nats/authorization.conf is not what the code gives
 	@$(RUN) python -m breakwater_runtime.permissions --check deploy/nats/authorization.conf
+
+dashboards: setup  ## write the Grafana dashboards from deploy/observability/generator
+	$(RUN) python -m deploy.observability.generator
+
+metrics: setup  ## write docs/metrics.md from the metrics that the code declares
+	$(RUN) python -m tests.deploy.observability.write_metrics_table
+
+chart: setup  ## make values.schema.json and README.md of deploy/k8s from its values.yaml and the code
+	$(RUN) python deploy/k8s/generate.py
 
 IMAGES := market-data signal executor reporter notifier paper-exchange cli
 IMAGE_PREFIX ?= breakwater

@@ -13,10 +13,19 @@ from typing import Any
 
 SERVICES = ("pypi", "osv", "esms")
 EXIT_VULNERABLE, EXIT_UNKNOWN = 1, 3
-LOCKED = (
-    "export --frozen --no-dev --all-packages --all-extras --no-emit-workspace --no-annotate --no-header --quiet -o"
-).split()
-ASKED = "--disable-pip --require-hashes --progress-spinner off --timeout 20 --format json".split()
+LOCKED = [
+    "export",
+    "--frozen",
+    "--no-dev",
+    "--all-packages",
+    "--all-extras",
+    "--no-emit-workspace",
+    "--no-annotate",
+    "--no-header",
+    "--quiet",
+    "-o",
+]
+ASKED = ["--disable-pip", "--require-hashes", "--progress-spinner", "off", "--timeout", "20", "--format", "json"]
 
 
 def findings(answer: dict[str, Any]) -> tuple[list[str], list[str]]:

@@ -13,8 +13,17 @@ from pathlib import Path
 from typing import Any
 
 IMAGES = ("market-data", "signal", "executor", "reporter", "notifier", "paper-exchange", "cli")
-EXPORTED = "export --frozen --no-dev --format cyclonedx1.5 --preview-features sbom-export --quiet".split()
-EXTRAS = "--package breakwater-runtime --extra aws --extra tracing".split()
+EXPORTED = [
+    "export",
+    "--frozen",
+    "--no-dev",
+    "--format",
+    "cyclonedx1.5",
+    "--preview-features",
+    "sbom-export",
+    "--quiet",
+]
+EXTRAS = ["--package", "breakwater-runtime", "--extra", "aws", "--extra", "tracing"]
 
 
 def bill(uv: str, name: str, selection: list[str]) -> dict[str, Any]:

@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 
-def breakwater(*arguments: str | Path, timeout_s: float = 170) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end and return what it printed."""
+def breakwater(*arguments: str | Path, timeout_s: float = 170, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end and return what it printed; `environment` is added to the inherited one."""
     command = [str(Path(sys.executable).parent / "breakwater"), *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout_s, check=False, env=os.environ | {"COLUMNS": "120"}
+        command,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        env=os.environ | {"COLUMNS": "120"} | environment,
     )
 
 

@@ -32,13 +32,24 @@ def system(tmp_path: Path) -> Iterator[dict[str, Any]]:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
+        for log in (tmp_path / "logs").iterdir():
+            assert "bus_permission_denied" not in log.read_text(), log
     finally:
         process.kill()
         process.communicate()
 
 
+def as_operator(system: dict[str, Any]) -> dict[str, str]:
+    """What a person exports who runs the system."""
+    return {
+        "BREAKWATER_NATS_URL": system["nats"],
+        "BREAKWATER_NATS_USER": "operator",
+        "BREAKWATER_NATS_PASSWORD_FILE": str(Path(system["passwords"]) / "operator"),
+    }
+
+
 def control(system: dict[str, Any], *arguments: str, code: int = 0) -> dict[str, Any]:
-    finished = breakwater(*arguments, "--nats", system["nats"], "--json")
+    finished = breakwater(*arguments, "--json", **as_operator(system))
     assert finished.returncode == code, (finished.stdout, finished.stderr)
     values: dict[str, Any] = json.loads(finished.stdout)
     return values
@@ -84,7 +95,7 @@ async def test_a_person_halts_flattens_and_resumes_the_running_system(system: di
 
     resumed = control(system, "resume")
     assert (resumed["epoch"], resumed["halted"], resumed["flatten"]) == (2, False, [])
-    refused = breakwater("flatten", "--account", "mian", "--yes", "--nats", system["nats"])
+    refused = breakwater("flatten", "--account", "mian", "--yes", **as_operator(system))
     assert refused.returncode == 2
     assert "mian" in refused.stderr
 

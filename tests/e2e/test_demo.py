@@ -39,6 +39,12 @@ def services_left(folder: Path) -> list[str]:
     return found
 
 
+def denied_on_the_bus(folder: Path) -> list[str]:
+    """Return what the services wrote of subjects that the bus did not permit them."""
+    lines = [line for log in (folder / "logs").iterdir() for line in log.read_text().splitlines()]
+    return [line for line in lines if "bus_permission_denied" in line]
+
+
 def test_the_demo_trades_and_leaves_its_results(tmp_path: Path) -> None:
     finished = breakwater("demo", "--out", tmp_path, *SMALL)
     assert finished.returncode == 0, finished.stderr[-2000:]
@@ -51,6 +57,7 @@ def test_the_demo_trades_and_leaves_its_results(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "breakwater.db").stat().st_size > 0
     assert services_left(tmp_path) == []
+    assert denied_on_the_bus(tmp_path) == []
 
 
 def test_the_demo_gives_the_same_report_twice_and_with_more_processes(tmp_path: Path) -> None:
@@ -78,7 +85,7 @@ def test_the_system_runs_in_real_time_and_drains_on_ctrl_c(tmp_path: Path) -> No
         deadline = time.monotonic() + 60
         while seen_trades == 0 and time.monotonic() < deadline:
             text = httpx.get(addresses["signal"] + "/metrics", trust_env=False).text
-            lines = [line for line in text.splitlines() if line.startswith("breakwater_signal_trades_total ")]
+            lines = [line for line in text.splitlines() if line.startswith("breakwater_signal_trades_total{")]
             seen_trades = float(lines[0].split()[1]) if lines else 0.0
         assert seen_trades > 0
         for address in addresses.values():
@@ -95,6 +102,7 @@ def test_the_system_runs_in_real_time_and_drains_on_ctrl_c(tmp_path: Path) -> No
     assert services_left(tmp_path) == []
     for log in (tmp_path / "logs").glob("*.log"):
         assert "service_failed" not in log.read_text(), log.name
+    assert denied_on_the_bus(tmp_path) == []
 
 
 def test_a_service_killed_in_a_replay_is_started_again_and_changes_nothing(tmp_path: Path) -> None:

@@ -166,8 +166,10 @@ _CONSUMERS = Row(
             unit="s",
             queries=[
                 (
-                    "histogram_quantile(0.99, sum by (service, le) "
-                    f"(rate(breakwater_message_handling_seconds_bucket{{{_OF}}}[5m])))",
+                    (
+                        "histogram_quantile(0.99, sum by (service, le) "
+                        f"(rate(breakwater_message_handling_seconds_bucket{{{_OF}}}[5m])))"
+                    ),
                     "{{service}}",
                 )
             ],
@@ -259,10 +261,31 @@ _TROUBLE = Row(
     ],
 )
 
+_RIGHTS = Row(
+    "Rights",
+    [
+        Panel(
+            title="Not permitted",
+            description="Publishes and subscriptions that the bus has denied to a service's user. 0, unless rights are missing or somebody uses them up.",
+            unit="short",
+            queries=[
+                (
+                    f"sum by (service, operation) (increase(breakwater_bus_denied_total{{{_OF}}}[$__rate_interval])) or on () vector(0)",
+                    "{{service}} {{operation}}",
+                )
+            ],
+            width=24,
+            steps=BAD_ABOVE_ZERO,
+            custom=STACKED_BARS,
+            runbook="bus_denied",
+        ),
+    ],
+)
+
 DASHBOARD = Dashboard(
     uid="breakwater-bus",
     title="Breakwater / Bus",
     description="Streams, consumers and buckets of NATS JetStream, and the services' connections to it.",
     variables=[RUN],
-    rows=[_NOW, _STREAMS, _CONSUMERS, _BUCKETS, _TROUBLE],
+    rows=[_NOW, _STREAMS, _CONSUMERS, _BUCKETS, _TROUBLE, _RIGHTS],
 )

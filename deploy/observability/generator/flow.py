@@ -178,17 +178,26 @@ _SIGNAL = Row(
             custom=STACKED_BARS,
         ),
         Panel(
-            title="Intents waiting, symbols near a target",
-            description="What executors are scaled by: intents that no executor has taken, and symbols within SIGNAL_NEAR_TARGET_RATIO "
-            "of a breakout.",
+            title="What executors are scaled by",
+            description="Intents that no executor has finished, symbols within SIGNAL_NEAR_TARGET_RATIO of an entry, and exits that are due soon.",
             unit="short",
             queries=[
-                (f"max(breakwater_signal_intents_waiting{{{_OF}}})", "intents waiting"),
-                (f"max(breakwater_signal_symbols_near_target{{{_OF}}})", "symbols near"),
+                (f"max by (run) (breakwater_signal_intents_waiting{{{_OF}}})", "{{run}} intents waiting"),
+                (f"max by (run) (breakwater_signal_symbols_near_target{{{_OF}}})", "{{run}} symbols near"),
+                (f"max by (run) (breakwater_signal_exits_due{{{_OF}}})", "{{run}} exits due"),
             ],
             custom=STEPS,
             minimum=0,
             runbook="intents_waiting",
+        ),
+        Panel(
+            title="Age of the count of waiting intents",
+            description="How long ago signal has last asked the bus how many intents wait; some seconds.",
+            unit="s",
+            queries=[
+                (f"time() - max by (run) (breakwater_signal_intents_polled_timestamp_seconds{{{_OF}}} > 0)", "{{run}}")
+            ],
+            minimum=0,
         ),
         Panel(
             title="Trades seen by the strategy",
@@ -394,8 +403,10 @@ _MARKET = Row(
             unit="short",
             queries=[
                 (
-                    f"sum by (symbol) (increase(breakwater_market_data_bar_mismatches_total{{{_OF_SYMBOL}}}[$__range]))"
-                    " or on () vector(0)",
+                    (
+                        f"sum by (symbol) (increase(breakwater_market_data_bar_mismatches_total{{{_OF_SYMBOL}}}[$__range]))"
+                        " or on () vector(0)"
+                    ),
                     "{{symbol}}",
                 )
             ],
@@ -437,9 +448,11 @@ _REPLAY = Row(
             unit="s",
             queries=[
                 (
-                    f"sum by (participant) (rate(breakwater_market_data_lockstep_wait_seconds_sum{{{_OF}}}[5m]))"
-                    f" / (sum by (participant) (rate(breakwater_market_data_lockstep_wait_seconds_count{{{_OF}}}[5m])) > 0)"
-                    " or on () vector(0)",
+                    (
+                        f"sum by (participant) (rate(breakwater_market_data_lockstep_wait_seconds_sum{{{_OF}}}[5m]))"
+                        f" / (sum by (participant) (rate(breakwater_market_data_lockstep_wait_seconds_count{{{_OF}}}[5m])) > 0)"
+                        " or on () vector(0)"
+                    ),
                     "{{participant}}",
                 )
             ],

@@ -225,8 +225,11 @@ _COSTS = Row(
             unit=BPS,
             queries=[
                 (
-                    f"sum by (account, leg) (increase(breakwater_target_slippage_bps_sum{{{_OF}}}[1h]))"
-                    f" / (sum by (account, leg) (increase(breakwater_target_slippage_bps_count{{{_OF}}}[1h])) > 0)",
+                    (
+                        f'(sum by (account, leg) (increase(breakwater_slippage_bps_total{{{_OF}, direction="worse"}}[1h]))'
+                        f' - sum by (account, leg) (increase(breakwater_slippage_bps_total{{{_OF}, direction="better"}}[1h])))'
+                        f" / (sum by (account, leg) (increase(breakwater_target_slippage_bps_count{{{_OF}}}[1h])) > 0)"
+                    ),
                     "{{account}} {{leg}}",
                 )
             ],

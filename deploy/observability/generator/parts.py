@@ -185,7 +185,6 @@ class Variable:
             "label": self.label,
             "type": "query",
             "datasource": dict(DATASOURCE),
-            "definition": self.query,
             "query": {"query": self.query, "refId": f"variable-{self.name}", "qryType": 1},
             "refresh": 2,
             "sort": 1,
@@ -341,8 +340,6 @@ def _annotation(name: str, color: str, expression: str, title: str) -> Json:
         "iconColor": color,
         "expr": expression,
         "titleFormat": title,
-        "step": "",
-        "useValueForTime": False,
     }
 
 

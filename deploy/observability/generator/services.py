@@ -275,8 +275,10 @@ _REPORTER = Row(
             unit="short",
             queries=[
                 (
-                    f"sum by (run) (rate(breakwater_reporter_commit_messages_sum{{{_RUN}}}[5m]))"
-                    f" / (sum by (run) (rate(breakwater_reporter_commit_messages_count{{{_RUN}}}[5m])) > 0)",
+                    (
+                        f"sum by (run) (rate(breakwater_reporter_commit_messages_sum{{{_RUN}}}[5m]))"
+                        f" / (sum by (run) (rate(breakwater_reporter_commit_messages_count{{{_RUN}}}[5m])) > 0)"
+                    ),
                     "{{run}}",
                 )
             ],
@@ -326,10 +328,82 @@ _REPORTER = Row(
     ],
 )
 
+_SECRETS = Row(
+    "Secrets",
+    [
+        Panel(
+            title="Readings of secrets",
+            description="Secrets that come from files, S3 or Secrets Manager are read again and again: unchanged, taken into use, "
+            "refused by what uses them, or unreadable. 0 where they are given as values.",
+            unit="short",
+            queries=[
+                (
+                    f"sum by (secret, outcome) (increase(breakwater_secret_refreshes_total{{{_OF}}}[$__rate_interval])) or on () vector(0)",
+                    "{{secret}} {{outcome}}",
+                )
+            ],
+            width=12,
+            custom=STACKED_BARS,
+            runbook="secret_unreadable",
+        ),
+        Panel(
+            title="Age of secrets",
+            description="How long ago a process has last read each secret; about SECRETS_REFRESH_S (30 s) at most. 0 where they are given as values.",
+            unit="s",
+            queries=[
+                (
+                    f"time() - min by (service, secret) (breakwater_secret_last_read_timestamp_seconds{{{_OF}}}) or on () vector(0)",
+                    "{{service}} {{secret}}",
+                )
+            ],
+            width=12,
+            steps=((None, GREEN), (300, RED)),
+            minimum=0,
+            runbook="secret_unreadable",
+        ),
+    ],
+)
+
+_TRACES = Row(
+    "Keys and traces",
+    [
+        Panel(
+            title="New keys of the exchange",
+            description="New keys of an account by what became of them: tried and used, or refused by the exchange. 0 is usual.",
+            unit="short",
+            queries=[
+                (
+                    f"sum by (account, outcome) (increase(breakwater_executor_key_rotations_total{{{_ACCOUNT}}}[$__rate_interval])) or on () vector(0)",
+                    "{{account}} {{outcome}}",
+                )
+            ],
+            width=12,
+            custom=STACKED_BARS,
+            runbook="secret_unreadable",
+        ),
+        Panel(
+            title="Spans",
+            description="Spans that the trace collector has taken, and those given up, by reason. 0 where no collector is named (OTLP_ENDPOINT).",
+            unit="cps",
+            queries=[
+                (
+                    f"sum by (service) (rate(breakwater_spans_exported_total{{{_OF}}}[$__rate_interval]))",
+                    "{{service}} exported",
+                ),
+                (
+                    f"sum by (service, reason) (rate(breakwater_spans_dropped_total{{{_OF}}}[$__rate_interval])) or on () vector(0)",
+                    "{{service}} dropped: {{reason}}",
+                ),
+            ],
+            width=12,
+        ),
+    ],
+)
+
 DASHBOARD = Dashboard(
     uid="breakwater-services",
     title="Breakwater / Services",
     description="Processes, readiness, resources, and the services' ways to exchange, database and Slack.",
     variables=[RUN, SERVICE, ACCOUNT],
-    rows=[_STATE, _RESOURCES, _EXCHANGE, _REPORTER],
+    rows=[_STATE, _RESOURCES, _EXCHANGE, _REPORTER, _SECRETS, _TRACES],
 )

@@ -151,6 +151,11 @@ def nothing_was_put_aside(evidence: Evidence) -> list[str]:
     return [f"dead letter on {subject}" for subject in evidence.dead_letters]
 
 
+def nobody_needed_more_rights(evidence: Evidence) -> list[str]:
+    """Each service got by with its own user's permissions on the bus."""
+    return [f"denied on the bus: {line}" for line in evidence.denied]
+
+
 CHECKS: tuple[Callable[[Evidence], list[str]], ...] = (
     one_chain_per_intent,
     every_intent_ends,
@@ -159,6 +164,7 @@ CHECKS: tuple[Callable[[Evidence], list[str]], ...] = (
     flat_at_the_days_end,
     within_the_limits,
     nothing_was_put_aside,
+    nobody_needed_more_rights,
 )
 
 

@@ -55,6 +55,7 @@ def assert_each_check_sees_its_breach(evidence: Evidence, expected: dict[str, An
         ),
         "within_the_limits": replace(evidence, books=evidence.books | {"address_limit_breaches": 1}),
         "nothing_was_put_aside": replace(evidence, dead_letters=["dead.FILL.reporter"]),
+        "nobody_needed_more_rights": replace(evidence, denied=('{"event": "bus_permission_denied"}',)),
         "equals_the_backtest": replace(evidence, report=report | {"days": report["days"][:-1]}),
     }
     for name, evidence_of_a_breach in forged.items():

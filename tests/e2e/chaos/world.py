@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from breakwater_cli.completion import ProgressWatch, wait_for_end, wait_until_settled
-from breakwater_cli.nats_process import NatsProcess
+from breakwater_cli.nats_process import AUDITOR, NatsProcess
 from breakwater_cli.processes import ProcessGroup, ProcessSpecification
 from breakwater_cli.replay import ReplayRequest, first_prices, prepare
 from breakwater_cli.system import SystemPlan
@@ -28,7 +28,6 @@ from breakwater_runtime import codec
 from breakwater_runtime.bus import Bus, connect
 from breakwater_runtime.config_file import write_config
 from breakwater_runtime.readers import Delivery, read_stream
-from breakwater_runtime.settings import ServiceSettings
 from reporter_service.reading import load_report
 from tests.e2e.chaos import forked, slack
 from tests.e2e.chaos.plan import Action, ChaosPlan, Deed
@@ -57,6 +56,7 @@ class Evidence:
         deeds: What was done, by kind and target.
         injected: Faults of the exchange, by kind.
         seconds: How long the run took.
+        denied: What the bus did not permit a service, as its log tells it.
     """
 
     books: dict[str, Any]
@@ -71,6 +71,7 @@ class Evidence:
     deeds: Counter[str]
     injected: dict[str, int]
     seconds: float
+    denied: tuple[str, ...] = ()
 
 
 def configuration(plan: ChaosPlan) -> BreakwaterConfig:
@@ -197,9 +198,10 @@ async def run(plan: ChaosPlan, folder: Path, recordings: Path) -> Evidence:
     write_config(prepared.config, folder / "config.json")
     started = time.perf_counter()
     async with AsyncExitStack() as stack:
-        nats = NatsProcess(folder / "bus")
+        nats = NatsProcess(folder / "bus", with_users=True, auditor=True)
         nats.start()
         stack.callback(nats.stop)
+        await nats.make_streams()
         postgres = None
         if plan.database == "postgres":
             postgres = PostgresProcess()
@@ -219,6 +221,7 @@ async def run(plan: ChaosPlan, folder: Path, recordings: Path) -> Evidence:
             recordings=request.sources,
             executors=plan.executors,
             signals=plan.signals,
+            passwords=nats.passwords,
         )
         prices = first_prices(open_recording([source], session=prepared.config.session.session()))
         exchange_url = system.exchange_url
@@ -229,9 +232,7 @@ async def run(plan: ChaosPlan, folder: Path, recordings: Path) -> Evidence:
         group = await stack.enter_async_context(_running(folder / "logs"))
         early = [system.market_data(values), *system.signal_processes(), *_book_keepers(system, channel)]
         group.start(early)
-        bus = await stack.enter_async_context(
-            connect(ServiceSettings(nats_url=nats.url, run_id=system.run_id), name="chaos")
-        )
+        bus = await stack.enter_async_context(connect(nats.settings(AUDITOR, system.run_id), name="chaos"))
         await exchange.wait_until_ready()
         await _set_faults(exchange_url, plan)
         group.start(_with_budget(system.executor_processes()))
@@ -248,6 +249,7 @@ async def run(plan: ChaosPlan, folder: Path, recordings: Path) -> Evidence:
             told_unknown=_unknown_notices(folder),
             deeds=world.deeds,
             seconds=time.perf_counter() - started,
+            denied=_denied(folder),
         )
 
 
@@ -366,6 +368,11 @@ async def _all_of(bus: Bus, stream: str) -> list[Delivery]:
     async with read_stream(bus, name="evidence", stream=stream, filters=[f"{stream.lower()}.>"], start=1, handle=take):
         await complete.wait()
     return found
+
+
+def _denied(folder: Path) -> tuple[str, ...]:
+    texts = (log.read_text(encoding="utf-8", errors="replace") for log in (folder / "logs").iterdir())
+    return tuple(line for text in texts for line in text.splitlines() if '"bus_permission_denied"' in line)
 
 
 def _unknown_notices(folder: Path) -> int:

@@ -4,6 +4,7 @@ import nats.errors
 import nats.js.errors
 
 from breakwater_runtime.bus import Bus, BusError
+from breakwater_runtime.errors import reason_of
 from breakwater_runtime.subjects import BUDGET_BUCKET
 
 TIMEOUT_S = 0.5
@@ -30,7 +31,7 @@ class BusStore:
         except nats.js.errors.NotFoundError:
             return None
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
-            raise BusError(f"{BUDGET_BUCKET}/{key} could not be read ({type(error).__name__})") from error
+            raise BusError(f"{BUDGET_BUCKET}/{key} could not be read ({reason_of(error)})") from error
         return message.data or b"", message.seq or 0
 
     async def write(self, key: str, payload: bytes, revision: int) -> int | None:
@@ -48,7 +49,7 @@ class BusStore:
                 return None
             raise BusError(f"{BUDGET_BUCKET}/{key} was refused: {error.description}") from error
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
-            raise BusError(f"{BUDGET_BUCKET}/{key} could not be written ({type(error).__name__})") from error
+            raise BusError(f"{BUDGET_BUCKET}/{key} could not be written ({reason_of(error)})") from error
         return int(acknowledgement.seq)
 
     def _check(self) -> None:

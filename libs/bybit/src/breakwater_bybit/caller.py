@@ -59,6 +59,31 @@ class Answer:
     time_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class CallReport:
+    """How a request went; times are nanoseconds since 1970-01-01T00:00Z of this machine's clock.
+
+    Attributes:
+        endpoint: What was asked.
+        asked_ns: When leave to send was asked for; None: no budget is kept.
+        begun_ns: When it was handed to a sending thread.
+        ended_ns: When its answer, or the lack of one, was known.
+        ret_code: `retCode` of the answer; None: no answer that has one.
+        http_status: Status of the answer; 0: none.
+    """
+
+    endpoint: Endpoint
+    asked_ns: int | None
+    begun_ns: int
+    ended_ns: int
+    ret_code: int | None
+    http_status: int
+
+
+CallObserver = Callable[[CallReport], None]
+"""Hears of each request that was sent, in the task that asked for it; must not raise."""
+
+
 class Caller:
     """Sends requests from worker threads, so that the event loop never waits on a socket.
 
@@ -73,6 +98,8 @@ class Caller:
         budget: Admits requests; None: no limit.
         uid: What the budget counts by; None: a fingerprint of the key.
         workers: Threads, and so connections at most, for each of the two lanes.
+        observer: Hears of each request.
+        on_key_refused: Is told each time that the exchange refuses the key.
     """
 
     def __init__(
@@ -86,20 +113,37 @@ class Caller:
         budget: RequestBudget | None,
         uid: str | None,
         workers: int,
+        observer: CallObserver | None = None,
+        on_key_refused: Callable[[], None] | None = None,
     ) -> None:
-        self._has_key = bool(api_key and api_secret)
-        self._secrets = tuple(text for text in (api_key, api_secret) if text)
+        self._observer = observer
+        self._has_key = False
+        self._secrets: tuple[str, ...] = ()
+        self._on_key_refused = on_key_refused
         self._uid = uid or hashlib.sha256((api_key or "").encode()).hexdigest()[:12]
         self._budget = UnlimitedBudget() if budget is None else budget
         self._deadline_s = 2 * timeout_s + 1
-        self._pool = ChannelPool(
-            lambda: Channel(
-                endpoint.rstrip("/"), api_key=api_key, api_secret=api_secret, clock=clock, timeout_s=timeout_s
-            )
-        )
+        self._endpoint = endpoint.rstrip("/")
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._pool = self._pool_of(api_key, api_secret)
         self._orders = ThreadPoolExecutor(workers, thread_name_prefix="bybit-orders")
         self._queries = ThreadPoolExecutor(workers, thread_name_prefix="bybit-queries")
         self._is_closed = False
+
+    def use_key(self, api_key: str, api_secret: str) -> None:
+        """Sign what is sent from now on with another key of the same account; what is under way ends under the old."""
+        before, self._pool = self._pool, self._pool_of(api_key, api_secret)
+        before.close()
+
+    def _pool_of(self, api_key: str | None, api_secret: str | None) -> ChannelPool:
+        self._has_key = bool(api_key and api_secret)
+        self._secrets = (*self._secrets, *(text for text in (api_key, api_secret) if text))
+        return ChannelPool(
+            lambda: Channel(
+                self._endpoint, api_key=api_key, api_secret=api_secret, clock=self._clock, timeout_s=self._timeout_s
+            )
+        )
 
     async def call(
         self,
@@ -122,13 +166,17 @@ class Caller:
         if endpoint.is_signed and not self._has_key:
             raise CredentialError(f"{endpoint.path}: needs an API key; set key and secret")
         reply: Reply | ExchangeError | None = None
+        asked_ns = time.time_ns()
         while reply is None:  # a lease may be late, e.g. after the process was stopped: then nothing was sent
             async with AsyncExitStack() as leave:
                 lease = await self._lease(endpoint, priority, send_by_s, leave)
+                begun_ns = time.time_ns()
                 reply = await self._send(endpoint, params, lease, at_ms=at_ms, priority=priority, send_by_s=send_by_s)
                 if isinstance(reply, Reply):
                     code = _code_of(reply)
                     lease.report(headers=reply.headers, ret_code=code, http_status=reply.status)
+        if self._observer is not None:
+            self._observer(self._report(endpoint, asked_ns, begun_ns, reply))
         if isinstance(reply, ExchangeError):
             raise reply
         error = self._error_in(reply, code, endpoint)
@@ -136,7 +184,19 @@ class Caller:
             return _answer(reply)
         if isinstance(error, IpBanned):
             self._pool.close_connections()
+        if isinstance(error, CredentialError) and self._on_key_refused is not None:
+            self._on_key_refused()
         raise error
+
+    def _report(self, endpoint: Endpoint, asked_ns: int, begun_ns: int, reply: Reply | ExchangeError) -> CallReport:
+        return CallReport(
+            endpoint=endpoint,
+            asked_ns=None if isinstance(self._budget, UnlimitedBudget) else asked_ns,
+            begun_ns=begun_ns,
+            ended_ns=time.time_ns(),
+            ret_code=_code_of(reply) if isinstance(reply, Reply) else None,
+            http_status=reply.status if isinstance(reply, Reply) else 0,
+        )
 
     async def pages(
         self,

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from breakwater_bybit import decoding
 from breakwater_bybit.budget import Priority, RequestBudget
-from breakwater_bybit.caller import Caller, Endpoint
+from breakwater_bybit.caller import Caller, CallObserver, Endpoint
 from breakwater_bybit.credentials import revealed
 from breakwater_bybit.errors import NotModified, OrderNotFound, RequestKind, UnknownOutcome
 from breakwater_bybit.fields import MalformedPayload
@@ -85,6 +85,8 @@ class BybitClient:
         budget: Admits requests; None: no limit, for replays.
         uid: What the budget counts by; None: a fingerprint of the key.
         workers: Connections at most, for orders and for queries each.
+        observer: Hears of each request.
+        on_key_refused: Is told each time that the exchange refuses the key.
     """
 
     def __init__(
@@ -98,6 +100,8 @@ class BybitClient:
         budget: RequestBudget | None = None,
         uid: str | None = None,
         workers: int = 4,
+        observer: CallObserver | None = None,
+        on_key_refused: Callable[[], None] | None = None,
     ) -> None:
         if not endpoint.startswith(("http://", "https://")):
             raise InvalidInputError(f"endpoint must start with http:// or https://, was {endpoint!r}")
@@ -113,6 +117,8 @@ class BybitClient:
             budget=budget,
             uid=uid,
             workers=workers,
+            observer=observer,
+            on_key_refused=on_key_refused,
         )
 
     def __repr__(self) -> str:
@@ -129,6 +135,19 @@ class BybitClient:
     async def close(self) -> None:
         """Close the connections; does not wait for requests in flight."""
         await self._caller.close()
+
+    def use_key(self, api_key: SecretStr | str, api_secret: SecretStr | str) -> None:
+        """Sign what is sent from now on with another key of the same account.
+
+        Requests under way end under the key that they were sent with.
+
+        Raises:
+            InvalidInputError: If key or secret is empty.
+        """
+        key, secret = revealed(api_key), revealed(api_secret)
+        if key is None or secret is None:
+            raise InvalidInputError("an API key and its secret are needed")
+        self._caller.use_key(key, secret)
 
     # Market data
 

@@ -176,6 +176,10 @@ class Stream:
         finally:
             self._finished.set()
 
+    def _use_key(self, api_key: str, api_secret: str) -> None:
+        self._api_key, self._api_secret = api_key, api_secret
+        self._events.put_nowait(Ended("the key was replaced"))
+
     async def close(self) -> None:
         """Stop the stream and wait until `run` has let go of the connection: at most a few seconds."""
         self._closing.set()
@@ -358,9 +362,7 @@ class PrivateStream(Stream):
         topics: Sequence[str] = PRIVATE_TOPICS,
         settings: StreamSettings | None = None,
     ) -> None:
-        key, secret = revealed(api_key), revealed(api_secret)
-        if key is None or secret is None:
-            raise InvalidInputError("a private stream needs an API key and its secret")
+        key, secret = _complete(api_key, api_secret)
         super().__init__(
             f"{endpoint.rstrip('/')}/v5/private",
             channel_type="private",
@@ -371,6 +373,21 @@ class PrivateStream(Stream):
             api_key=key,
             api_secret=secret,
         )
+
+    def use_key(self, api_key: SecretStr | str, api_secret: SecretStr | str) -> None:
+        """Log in with another key of the same account: the connection ends, the next one is made with the new key.
+
+        Raises:
+            InvalidInputError: If key or secret is empty.
+        """
+        self._use_key(*_complete(api_key, api_secret))
+
+
+def _complete(api_key: SecretStr | str, api_secret: SecretStr | str) -> tuple[str, str]:
+    key, secret = revealed(api_key), revealed(api_secret)
+    if key is None or secret is None:
+        raise InvalidInputError("a private stream needs an API key and its secret")
+    return key, secret
 
 
 async def _wait_for_thread(socket: StreamSocket, ended: asyncio.Event) -> None:

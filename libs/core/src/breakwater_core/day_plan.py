@@ -46,6 +46,11 @@ class EntryZones:
     short_low: float
     short_high: float
 
+    def distance(self, price: float) -> float:
+        """Return how far a price is from the nearest entry, quote currency: 0 within a zone, inf if both are empty."""
+        ways = ((self.long_low, self.long_high), (self.short_low, self.short_high))
+        return min(max(low - price, price - high, 0.0) for low, high in ways)
+
 
 @dataclass(frozen=True, slots=True)
 class DayPlan:

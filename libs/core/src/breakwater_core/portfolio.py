@@ -83,6 +83,11 @@ class PortfolioStrategy:
         return self._day
 
     @property
+    def now_ms(self) -> int | None:
+        """Time up to which decisions are allowed; None before the first `advance`."""
+        return self._now_ms
+
+    @property
     def min_bars_needed(self) -> int:
         """Number of complete closed days that must be known right before a day for it to be entered."""
         return next(symbol for symbol in self._ordered if not symbol.retired).min_bars_needed
@@ -225,6 +230,24 @@ class PortfolioStrategy:
     def distances(self) -> dict[str, float]:
         """Return, per symbol that may still be entered today, the share of price to its nearest target."""
         return {symbol.symbol: away for symbol in self._ordered if (away := symbol.distance()) is not None}
+
+    def near_entry(self, ratio: float) -> tuple[str, ...]:
+        """Return the symbols that may be entered now and whose last price is within a share of itself of an entry."""
+        return tuple(
+            symbol.symbol for symbol in self._ordered if (away := symbol.entry_distance()) is not None and away <= ratio
+        )
+
+    def exits_due(self, within_ms: int) -> tuple[tuple[str, date], ...]:
+        """Return symbol and day of the positions that may be open and whose exit is due, or will be within the time."""
+        now_ms = self._now_ms
+        if now_ms is None:
+            return ()
+        positions = ((symbol.symbol, symbol.position_day(date.max)) for symbol in self._ordered)
+        return tuple(
+            (name, day)
+            for name, day in positions
+            if day is not None and self._session.exit_opens_ms(day) - within_ms <= now_ms
+        )
 
     def status(self) -> dict[str, SymbolStatus]:
         """Return the state of each symbol for a person or a metric."""

@@ -393,6 +393,18 @@ class SymbolStrategy:
             ways.append(price - targets.short)
         return max(0.0, min(ways)) / price
 
+    def entry_distance(self) -> float | None:
+        """Return the share of the last price to the nearest price that would be an entry now.
+
+        Unlike `distance` it heeds the filter, and a symbol that is blocked has none. 0: at such a price; inf: the
+        filter lets no price of the day through; None: not enterable now.
+        """
+        price, plan = self._queue.last_price, self._known_plan()
+        targets = None if plan is None else plan.targets
+        if price is None or targets is None or self.blocked_reason() is not None:
+            return None
+        return entry_zones(targets, self._settings).distance(price) / price
+
     def to_values(self) -> dict[str, Any]:
         """Return everything but the buffered trades as plain values that JSON can hold.
 

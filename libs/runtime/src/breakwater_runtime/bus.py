@@ -3,23 +3,26 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
+from nats.js.api import PubAck
 from nats.js.kv import KeyValue
 
 from breakwater_core.events import Alert
-from breakwater_runtime import codec, subjects
+from breakwater_runtime import codec, subjects, trace_steps
 from breakwater_runtime.bus_client import BusClient, PermissionDeniedError, open_client, redacted
 from breakwater_runtime.bus_streams import NANOSECONDS, ensure_streams
-from breakwater_runtime.errors import BusError
+from breakwater_runtime.errors import BusError, reason_of
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import DEAD_LETTERS, PUBLISH_TIME, PUBLISHED
+from breakwater_runtime.redaction import blank
+from breakwater_runtime.secret_rotation import secrets_followed
 from breakwater_runtime.settings import ServiceSettings
 from breakwater_runtime.store_watch import AlertOutbox, StoreWatch
 
@@ -30,9 +33,11 @@ __all__ = [
     "ORIGIN_SEQUENCE_HEADER",
     "ORIGIN_SUBJECT_HEADER",
     "PUBLISH_TIMEOUT_S",
+    "STORED",
     "Bus",
     "BusError",
     "connect",
+    "is_deletion",
     "redacted",
 ]
 
@@ -42,6 +47,9 @@ ONLY_HEADER = "Breakwater-Only"
 ORIGIN_SUBJECT_HEADER = "Breakwater-Subject"
 ORIGIN_SEQUENCE_HEADER = "Breakwater-Sequence"
 ORIGIN_REASON_HEADER = "Breakwater-Reason"
+STORED = "$JS.ACK."
+"""The reply subject of every message that was stored begins so, and that of no word of the server itself. Only this
+tells them apart: a word of the server may have been stored too, as any client may have it answer on any subject."""
 _KEYS_PAGE = 100_000
 """Subjects of a stream that the server lists at a time."""
 _OUT_OF_ROOM = frozenset({10023, 10028, 10047, 10077})
@@ -65,16 +73,26 @@ class Bus:
         """How often the connection was set up anew: what was asked of the server before is forgotten by then."""
         return int(self.client.stats["reconnects"])
 
-    async def publish(self, event: codec.Event) -> int:
+    async def publish(self, event: codec.Event, *, is_again: bool = False) -> int:
         """Publish one event and return its stream sequence once the stream has stored it.
+
+        Args:
+            event: What to publish.
+            is_again: The caller has tried before, and does not know whether the stream has it.
 
         Raises:
             BusError: If no acknowledgement came; publishing again is safe, the message id makes it one.
         """
-        return await self.publish_encoded(codec.encode(event, self.run_id))
+        start_ns = time.time_ns()
+        acknowledgement = await self._store(codec.encode(event, self.run_id))
+        trace_steps.published(event, start_ns=start_ns, is_repeat=bool(acknowledgement.duplicate) and not is_again)
+        return int(acknowledgement.seq)
 
     async def publish_encoded(self, message: codec.Encoded) -> int:
         """Publish one encoded message; as `publish`."""
+        return int((await self._store(message)).seq)
+
+    async def _store(self, message: codec.Encoded) -> PubAck:
         started = time.perf_counter()
         headers = {"Nats-Msg-Id": message.message_id} if message.message_id else None
         try:
@@ -83,11 +101,11 @@ class Bus:
             )
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             self.note_refused(_stream_of(message.subject), error)
-            raise BusError(f"not acknowledged by the bus: {message.subject} ({_reason(error)})") from error
+            raise BusError(f"not acknowledged by the bus: {message.subject} ({reason_of(error)})") from error
         self.watch.stored(acknowledgement.stream)
         PUBLISH_TIME.labels(acknowledgement.stream).observe(time.perf_counter() - started)
         PUBLISHED.labels(acknowledgement.stream).inc()
-        return int(acknowledgement.seq)
+        return acknowledgement
 
     async def publish_all(self, events: Iterable[codec.Event]) -> None:
         """Publish events in order, pipelined, and return once all are acknowledged.
@@ -114,18 +132,18 @@ class Bus:
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             for future in pending:
                 future.cancel()
-            raise BusError(f"not all messages were acknowledged by the bus ({_reason(error)})") from error
+            raise BusError(f"not all messages were acknowledged by the bus ({reason_of(error)})") from error
 
     async def publish_persistently(self, event: codec.Event) -> int:
         """Publish one event, again and again under its message id until the bus acknowledges it."""
-        delay_s = 0.05
+        delay_s, is_again = 0.05, False
         while True:
             try:
-                return await self.publish(event)
+                return await self.publish(event, is_again=is_again)
             except BusError as error:
                 get_logger().warning("publish_retried", reason=str(error), delay_s=delay_s)
                 await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, 2.0)
+                delay_s, is_again = min(delay_s * 2, 2.0), True
 
     async def alert(self, alert: Alert) -> None:
         """Log an alert and publish it; what the bus does not take now is tried again until it does."""
@@ -145,7 +163,7 @@ class Bus:
         if not self.client.is_connected or isinstance(error, PermissionDeniedError):
             return
         certain = getattr(error, "err_code", None) in _OUT_OF_ROOM
-        alert = self.watch.refused(stream, _reason(error), now_s=time.monotonic(), certain=certain)
+        alert = self.watch.refused(stream, reason_of(error), now_s=time.monotonic(), certain=certain)
         if alert is not None:
             get_logger().error("alert_raised", name=alert.name, summary=alert.summary, severity=alert.severity.value)
             self.outbox.add(alert)
@@ -159,7 +177,7 @@ class Bus:
             "Nats-Msg-Id": f"{stream}/{sequence}/{consumer}",
             ORIGIN_SUBJECT_HEADER: subject,
             ORIGIN_SEQUENCE_HEADER: str(sequence),
-            ORIGIN_REASON_HEADER: " ".join(reason.split())[:500],
+            ORIGIN_REASON_HEADER: " ".join(blank(reason).split())[:500],
         }
         try:
             await self.jetstream.publish(
@@ -167,7 +185,7 @@ class Bus:
             )
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             self.note_refused(subjects.DEAD_STREAM.name, error)
-            raise BusError(f"dead letter not acknowledged ({_reason(error)})") from error
+            raise BusError(f"dead letter not acknowledged ({reason_of(error)})") from error
         self.watch.stored(subjects.DEAD_STREAM.name)
 
     async def bucket(self, name: str) -> KeyValue:
@@ -190,7 +208,7 @@ class Bus:
         except (nats.js.errors.KeyNotFoundError, nats.js.errors.KeyDeletedError):
             return None
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
-            raise BusError(f"{bucket}/{key} could not be read ({_reason(error)})") from error
+            raise BusError(f"{bucket}/{key} could not be read ({reason_of(error)})") from error
         return entry.value
 
     async def write(self, bucket: str, key: str, value: bytes) -> int:
@@ -203,7 +221,7 @@ class Bus:
             revision = await (await self.bucket(bucket)).put(key, value)
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             self.note_refused(f"KV_{bucket}", error)
-            raise BusError(f"{bucket}/{key} could not be written ({_reason(error)})") from error
+            raise BusError(f"{bucket}/{key} could not be written ({reason_of(error)})") from error
         self.watch.stored(f"KV_{bucket}")
         return revision
 
@@ -230,7 +248,7 @@ class Bus:
             return False
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             self.note_refused(f"KV_{bucket}", error)
-            raise BusError(f"{bucket}/{key} could not be created ({_reason(error)})") from error
+            raise BusError(f"{bucket}/{key} could not be created ({reason_of(error)})") from error
         self.watch.stored(f"KV_{bucket}")
         return True
 
@@ -276,7 +294,7 @@ class Bus:
                 timeout=PUBLISH_TIMEOUT_S,
             )
         except (nats.errors.Error, TimeoutError) as error:
-            raise BusError(f"JetStream did not answer {subject} ({_reason(error)})") from error
+            raise BusError(f"JetStream did not answer {subject} ({reason_of(error)})") from error
         values: dict[str, Any] = json.loads(answer.data)
         if fault := values.get("error"):
             raise BusError(f"JetStream refused {subject}: {fault.get('description')} ({fault.get('err_code')})")
@@ -300,17 +318,31 @@ async def connect(
     async with open_client(settings, name=name, health=health, on_return=watch.forget) as client:
         bus = Bus(client, settings.run_id, watch)
         outbox = asyncio.create_task(bus.outbox.run(), name="alert-outbox")
+        following = secrets_followed(
+            settings.rotating_secrets,
+            refresh_s=settings.secrets_refresh_s,
+            service=name,
+            run_id=settings.run_id,
+            raise_alert=bus.alert,
+        )
+        if (password := settings.rotating_secret("nats_password")) is not None:
+            password.follow(_use_at_next_login)
         try:
-            await ensure_streams(bus, user=settings.nats_user, health=health, stop=stop)
-            yield bus
+            async with following:
+                await ensure_streams(bus, user=settings.nats_user, health=health, stop=stop)
+                yield bus
         finally:
             outbox.cancel()
 
 
+async def _use_at_next_login(_password: str) -> None:
+    """Take a new password: the server says when it wants another login."""
+
+
+def is_deletion(headers: Mapping[str, str] | None) -> bool:
+    """Whether an entry marks a deletion of its key; one that is merely empty does not, and says nothing."""
+    return headers is not None and headers.get("KV-Operation") in {"DEL", "PURGE"}
+
+
 def _stream_of(subject: str) -> str:
     return subject.partition(".")[0].upper()
-
-
-def _reason(error: Exception) -> str:
-    """Return what went wrong in a few words; JetStream's own words if it has said any."""
-    return str(getattr(error, "description", None) or type(error).__name__)

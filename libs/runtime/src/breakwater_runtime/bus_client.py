@@ -19,6 +19,7 @@ from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import BUS_CONNECTED, BUS_RECONNECTS, DENIED
 from breakwater_runtime.permissions import inbox_prefix
+from breakwater_runtime.secret_rotation import RotatingSecret
 from breakwater_runtime.settings import ServiceSettings
 
 CONNECT_TIMEOUT_S = 10.0
@@ -84,10 +85,10 @@ class BusClient(Client):
             raise
         finally:
             for subject in subjects:
-                waiting = self._waiting[subject.lower()]
+                waiting = self._waiting.get(subject.lower(), {})
                 waiting.pop(deadline, None)
                 if not waiting:
-                    del self._waiting[subject.lower()]
+                    self._waiting.pop(subject.lower(), None)
 
     def forget_denials(self) -> None:
         """Begin anew, as the server may have other permissions by now."""
@@ -170,7 +171,13 @@ def tls_context(settings: ServiceSettings) -> ssl.SSLContext | None:
 class _Connection:
     """What happens to a connection, told to the log, the metrics and the service's health."""
 
-    def __init__(self, client: BusClient, health: Health | None, on_return: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        client: BusClient,
+        health: Health | None,
+        on_return: Callable[[], None],
+        password: RotatingSecret | None,
+    ) -> None:
         self.refusal: Exception | None = None
         """Why the first connection cannot be had."""
         self.closing = False
@@ -179,6 +186,7 @@ class _Connection:
         self._client = client
         self._health = health or Health()
         self._on_return = on_return
+        self._password = password
         self._errors = 0
         client.on_denied = lambda text: self._health.fail(DENIED_CONDITION, text)
 
@@ -199,6 +207,8 @@ class _Connection:
 
     async def on_error(self, error: Exception) -> None:
         self._errors += 1
+        if self._password is not None and any(words in str(error).lower() for words in _LOST_RIGHT):
+            self._password.hurry()
         if self._errors % 20 == 1:  # one of a series tells enough: a client that reconnects meets the same one again
             get_logger().warning("bus_error", reason=f"{type(error).__name__}: {error}")
         if self.begun is not None and self.refusal is None and is_refusal(error):
@@ -212,7 +222,8 @@ async def open_client(
 ) -> AsyncIterator[BusClient]:
     """Connect to NATS and stay connected while the context is open.
 
-    The password is asked of the settings at each connection, so one that was changed is taken up without a restart.
+    The password is asked of the settings at each connection, so one that was changed is taken up without a restart, as
+    soon as `secrets_followed` has read it.
 
     Args:
         settings: Where and as whom.
@@ -226,22 +237,14 @@ async def open_client(
     """
     tls, user = tls_context(settings), settings.nats_user
     client = BusClient(user=user, needs_tls=tls is not None)
-    connection = _Connection(client, health, on_return)
-    settings.read_nats_password()  # a file that is absent ends the start
-
-    def password() -> str:
-        try:
-            return settings.read_nats_password() or ""
-        except SettingsError as error:  # it may be there again at the next try
-            raise nats.errors.Error(str(error)) from error
-
+    connection = _Connection(client, health, on_return, settings.rotating_secret("nats_password"))
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S) as connection.begun:
             await client.connect(
                 settings.nats_url,
                 name=f"breakwater-{name}-{settings.instance}",
                 user=user,
-                password=password if user else None,
+                password=settings.current_nats_password if user else None,
                 tls=tls,
                 inbox_prefix=inbox_prefix(user),
                 connect_timeout=2,

@@ -8,7 +8,7 @@ from breakwater_runtime import subjects
 from breakwater_runtime.errors import BusError, DependencyError, StoppedError
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
-from breakwater_runtime.permissions import SETUP, USERS
+from breakwater_runtime.permissions import OPERATOR, SETUP, USERS
 from breakwater_runtime.subjects import StreamSpecification
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NANOSECONDS = 1_000_000_000
 CONDITION = "streams"
 _LOOK_S = 0.25
+_REMEDY = "run python -m breakwater_runtime.bus_setup"
 _MUST_EQUAL = ("allow_direct", "allow_rollup_hdrs", "retention")
 """Settings of a stream on which the permissions or the books rest."""
 _NOTED = ("max_age", "max_bytes", "max_msgs_per_subject", "discard", "num_replicas", "duplicate_window", "persist_mode")
@@ -37,11 +38,13 @@ async def ensure_streams(
     The user of a service leaves that to `python -m breakwater_runtime.bus_setup` and waits until it has happened.
 
     Raises:
-        DependencyError: If JetStream is off or refuses.
+        DependencyError: If JetStream is off or refuses, or the operator's user finds some missing.
         StoppedError: If `stop` was set while it waited.
     """
     try:
         missing = await missing_streams(bus)
+        if missing and user == OPERATOR:
+            raise DependencyError(f"streams are missing: {', '.join(missing)}; {_REMEDY}")
         if missing and user in USERS and user != SETUP:
             await _wait_for(bus, missing, health, stop)
         else:
@@ -75,12 +78,11 @@ async def create_stream(bus: "Bus", body: dict[str, Any]) -> None:
 
 
 async def _wait_for(bus: "Bus", missing: list[str], health: Health | None, stop: asyncio.Event | None) -> None:
-    get_logger().warning("streams_missing", streams=missing, remedy="run python -m breakwater_runtime.bus_setup")
+    get_logger().warning("streams_missing", streams=missing, remedy=_REMEDY)
     stopped = stop or asyncio.Event()
     while missing:
         if health:
-            names = ", ".join(missing)
-            health.fail(CONDITION, f"streams are missing: {names}; run python -m breakwater_runtime.bus_setup")
+            health.fail(CONDITION, f"streams are missing: {', '.join(missing)}; {_REMEDY}")
         try:
             await asyncio.wait_for(stopped.wait(), _LOOK_S)
             raise StoppedError("told to stop while streams were missing")

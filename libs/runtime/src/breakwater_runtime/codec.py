@@ -43,6 +43,7 @@ from breakwater_core.events import (
 from breakwater_core.identities import partition_of
 from breakwater_core.market import BarState, Clock, ClockKind, DailyBar, TradeBatch
 from breakwater_runtime import subjects
+from breakwater_runtime.redaction import blank
 
 Event = (
     TradeBatch | DailyBar | Clock | Intent | OrderEvent | Fill | AccountSnapshot | DailyPerformance | DayParity | Alert
@@ -88,6 +89,9 @@ def _column_twin() -> type[Any]:
 
 
 _TradeColumns = _column_twin()
+_JSON = b"{"
+"""Any client can have the server answer it on any subject, so its answers must never be taken for events. As the first
+byte of a message it would begin a group of field 15, which no event has."""
 _LITTLE_ENDIAN = sys.byteorder == "little"
 
 
@@ -210,7 +214,7 @@ def _(event: OrderEvent, run_id: str) -> Encoded:
         trigger_price=decimals.to_text(event.trigger_price),
         trigger_time_ms=event.trigger_time_ms,
         reason=event.reason,
-        detail=event.detail,
+        detail=blank(event.detail),
         intent_closed=event.intent_closed,
         event_time_ms=event.event_time_ms,
     ).SerializeToString()
@@ -318,8 +322,8 @@ def _(event: Alert, run_id: str) -> Encoded:
         severity=_number(account_pb2.Alert.Severity, event.severity),
         service=event.service,
         name=event.name,
-        summary=event.summary,
-        facts=event.facts,
+        summary=blank(event.summary),
+        facts={name: blank(fact) for name, fact in event.facts.items()},
         event_time_ms=event.event_time_ms,
         account=event.account,
         symbol=event.symbol,
@@ -333,6 +337,8 @@ def decode(subject: str, payload: bytes) -> Decoded[Any]:
     Raises:
         DecodeError: If no event travels on the subject, or the payload is malformed.
     """
+    if payload.startswith(_JSON):
+        raise DecodeError(f"malformed message on {subject}: it is JSON, such as an answer of the server")
     for prefix, reader in _READERS:
         if subject.startswith(prefix):
             try:

@@ -18,7 +18,8 @@ from breakwater_core.config import BreakwaterConfig
 from breakwater_core.config_schedule import ConfigSchedule, ConfigVersion, DayVersion, SeenSchedule
 from breakwater_core.errors import InvalidInputError, InvariantError, TransientError
 from breakwater_runtime import subjects
-from breakwater_runtime.bus import Bus, BusError
+from breakwater_runtime.bus import Bus, BusError, is_deletion
+from breakwater_runtime.errors import reason_of
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.readers import LAST_PER_SUBJECT, Delivery, read_stream
 from breakwater_runtime.subjects import CONFIG_BUCKET
@@ -97,7 +98,7 @@ class ConfigStore:
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
             self._bus.note_refused(_STREAM, error)
             raise BusError(
-                f"the schedule may or may not have been changed ({type(error).__name__}); "
+                f"the schedule may or may not have been changed ({reason_of(error)}); "
                 "look with `breakwater config list`"
             ) from error
 
@@ -162,11 +163,15 @@ class ConfigStore:
             raise BusError(f"{CONFIG_BUCKET}/{key} could not be read (not connected)")
         try:
             message = await self._bus.jetstream.get_msg(_STREAM, subject=f"{_PREFIX}{key}", direct=False)
-            return message if message.data else None  # a deleted key has a mark without content
         except nats.js.errors.NotFoundError:
             return None
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
-            raise BusError(f"{CONFIG_BUCKET}/{key} could not be read ({type(error).__name__})") from error
+            raise BusError(f"{CONFIG_BUCKET}/{key} could not be read ({reason_of(error)})") from error
+        if is_deletion(message.headers):
+            return None
+        if not message.data:
+            raise InvariantError(f"{CONFIG_BUCKET}/{key} is empty, although nobody has deleted it")
+        return message
 
 
 class ConfigWatch:
@@ -189,6 +194,8 @@ class ConfigWatch:
     def handle(self, delivery: Delivery) -> None:
         """Take a newer value of a schedule or a day; one that cannot be read changes nothing."""
         try:
+            if not delivery.payload and not delivery.deletes:
+                raise InvariantError("it is empty, although nobody has deleted it")
             if delivery.subject.startswith(f"{_PREFIX}schedule."):
                 self._schedule = ConfigSchedule.decode(delivery.payload)
             elif delivery.payload:

@@ -14,6 +14,7 @@ from breakwater_runtime.bus import Bus
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import HANDLING_TIME
 from breakwater_runtime.pulling import ConsumerSpecification, HeldMessage, Puller
+from breakwater_runtime.service import until_stopped
 
 __all__ = ["ConsumerSpecification", "Handle", "PullConsumer", "Received"]
 
@@ -46,8 +47,8 @@ class PullConsumer:
         self._puller = Puller(bus, specification, service=service, room=specification.batch)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, finish the message in hand, and give back the ones not begun."""
-        await self._puller.attach()
+        """Work until `stop` is set, finish the message in hand, and give back the ones not begun or not finished."""
+        await until_stopped(stop, self._puller.attach())
         waiter = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():
@@ -57,13 +58,13 @@ class PullConsumer:
                     getter.cancel()
                 elif (held := getter.result()) is not None:
                     # also one that came while we were woken by `stop`: it must not be dropped
-                    await self._process(held)
+                    await self._process(held, stop)
         finally:
             waiter.cancel()
             await self._puller.detach()
             await self._puller.give_back()
 
-    async def _process(self, held: HeldMessage) -> None:
+    async def _process(self, held: HeldMessage, stop: asyncio.Event) -> None:
         spec, message = self._specification, held.message
         started = time.perf_counter()
         try:
@@ -83,7 +84,8 @@ class PullConsumer:
             get_logger().warning(
                 "message_retried", consumer=spec.durable, reason=str(error), deliveries=held.deliveries
             )
-            await self._puller.retry_later(held)
+            if not stop.is_set():  # else it stays held, and another process gets it at once instead of after a pause
+                await self._puller.retry_later(held)
         except PermanentError as error:
             await self._puller.bury(held, str(error))
         finally:

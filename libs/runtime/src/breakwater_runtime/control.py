@@ -13,7 +13,8 @@ from nats.js.api import RawStreamMsg
 from breakwater_core.control import EVERY_ACCOUNT, Control
 from breakwater_core.control_answers import Acknowledgement, Heard
 from breakwater_core.errors import InvariantError
-from breakwater_runtime.bus import Bus, BusError
+from breakwater_runtime.bus import Bus, BusError, is_deletion
+from breakwater_runtime.errors import reason_of
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import HALTED
 from breakwater_runtime.readers import LAST_PER_SUBJECT, Delivery, read_stream
@@ -22,6 +23,8 @@ from breakwater_runtime.subjects import CONTROL_BUCKET, CONTROL_KEY, SEEN_PREFIX
 _STREAM = f"KV_{CONTROL_BUCKET}"
 _SUBJECT = f"$KV.{CONTROL_BUCKET}.{CONTROL_KEY}"
 _TRIES = 50
+_NOTHING = b"(empty)"
+"""Stands for an entry without content that does not say that it deletes the key: it cannot be read, so it halts."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -61,8 +64,9 @@ class ControlStore:
         except nats.js.errors.NotFoundError:
             return StoredControl(Control())
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
-            raise BusError(f"the control document could not be read ({type(error).__name__})") from error
-        return StoredControl(Control.decode(message.data or b""), message.seq or 0, _stored_ms(message))
+            raise BusError(f"the control document could not be read ({reason_of(error)})") from error
+        content = b"" if is_deletion(message.headers) else message.data or _NOTHING
+        return StoredControl(Control.decode(content), message.seq or 0, _stored_ms(message))
 
     async def change(self, change: Callable[[Control], Control]) -> StoredControl:
         """Replace the document by what the change makes of it, and return it as it was stored.
@@ -81,7 +85,7 @@ class ControlStore:
                 continue
             except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
                 raise BusError(
-                    f"the control document may or may not have been changed ({type(error).__name__}); "
+                    f"the control document may or may not have been changed ({reason_of(error)}); "
                     "look with `breakwater status`"
                 ) from error
             return replace(await self.read(), control=after)
@@ -101,7 +105,8 @@ class ControlWatch:
 
     def handle(self, delivery: Delivery) -> None:
         """Take a newer value of the key; a deleted key is the initial state."""
-        self.take(delivery.payload, revision=delivery.sequence, stored_ms=delivery.stored_ns // 1_000_000)
+        content = b"" if delivery.deletes else delivery.payload or _NOTHING
+        self.take(content, revision=delivery.sequence, stored_ms=delivery.stored_ns // 1_000_000)
 
     def take(self, payload: bytes, *, revision: int = 0, stored_ms: int = 0) -> None:
         """Take a value of the key; one that is older than what is known changes nothing."""
@@ -209,7 +214,7 @@ async def read_acknowledgements(bus: Bus) -> tuple[Heard, ...]:
         except nats.js.errors.NotFoundError:
             continue
         except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
-            raise BusError(f"acknowledgements could not be read ({type(error).__name__})") from error
+            raise BusError(f"acknowledgements could not be read ({reason_of(error)})") from error
     return tuple(found)
 
 

@@ -22,6 +22,7 @@ from breakwater_runtime.bus import (
     Bus,
     BusError,
 )
+from breakwater_runtime.errors import reason_of
 from breakwater_runtime.subjects import DEAD_STREAM, MARKET_STREAM
 
 READERS = ("signal-orders",)
@@ -124,7 +125,7 @@ async def replay_letter(bus: Bus, letter: DeadLetter) -> int:
     except (nats.errors.Error, TimeoutError, nats.js.errors.Error) as error:
         bus.note_refused(letter.stream, error)
         raise BusError(
-            f"dead letter {letter.number} was not acknowledged by {letter.stream} ({type(error).__name__}); it is kept"
+            f"dead letter {letter.number} was not acknowledged by {letter.stream} ({reason_of(error)}); it is kept"
         ) from error
     await drop_letter(bus, letter)
     return int(acknowledgement.seq)
@@ -150,7 +151,7 @@ async def _letter_from(bus: Bus, number: int, subject: str = "dead.>") -> DeadLe
     except nats.js.errors.NotFoundError:
         return None
     except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-        raise BusError(f"the dead letters could not be read ({type(error).__name__})") from error
+        raise BusError(f"the dead letters could not be read ({reason_of(error)})") from error
     headers = message.headers or {}
     _, stream, consumer = (message.subject or "").split(".", 2)
     return DeadLetter(
@@ -176,4 +177,4 @@ async def _check_consumer(bus: Bus, letter: DeadLetter) -> None:
             "service for that run, or drop the letter"
         ) from None
     except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-        raise BusError(f"consumer {letter.consumer} could not be looked up ({type(error).__name__})") from error
+        raise BusError(f"consumer {letter.consumer} could not be looked up ({reason_of(error)})") from error

@@ -1,6 +1,7 @@
 """Failures of a service's surroundings, each with the exit code that tells an operator which kind it was."""
 
 from breakwater_core.errors import BreakwaterError, InvalidInputError, TransientError
+from breakwater_runtime.redaction import blank
 
 EXIT_DRAINED = 0
 EXIT_FAILED = 1
@@ -36,6 +37,11 @@ def exit_code_of(error: BaseException) -> int:
 
 
 def explain(error: BaseException) -> str:
-    """Return one line for a person: our own errors speak for themselves, others are named by their type."""
-    text = " ".join(str(error).split())
+    """Return one line for a person, without secrets: our own errors speak for themselves, others are named by type."""
+    text = " ".join(blank(str(error)).split())
     return text if isinstance(error, BreakwaterError) else f"{type(error).__name__}: {text}"
+
+
+def reason_of(error: Exception) -> str:
+    """Return what the bus says of a failure in a few words; the error's type if it says nothing."""
+    return str(getattr(error, "description", None) or type(error).__name__)

@@ -1,9 +1,12 @@
-"""Health, readiness and metrics over HTTP: `/health` (alive), `/ready` (may take work), `/metrics` (Prometheus)."""
+"""Health, readiness and metrics over HTTP: `/health` (alive), `/ready` (may take work), `/metrics` (Prometheus).
+
+A service may add pages of its own, each a function that gives the status and what is answered as JSON.
+"""
 
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,9 +15,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.metrics import PROCESS, READY
+from breakwater_runtime.redaction import blank
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Page = Callable[[], tuple[int, Mapping[str, Any]]]
+"""Gives an HTTP status and a JSON object."""
 
 
 class Health:
@@ -33,7 +39,7 @@ class Health:
 
     def fail(self, condition: str, reason: str) -> None:
         """State that the condition does not hold, and why."""
-        self._faults[condition] = reason
+        self._faults[condition] = blank(reason)
         READY.labels(condition).set(0)
 
     @property
@@ -86,9 +92,11 @@ async def serve_application(application: Any, bound: socket.socket, **options: A
 
 
 def health_application(
-    health: Health,
+    health: Health, pages: Mapping[str, Page] | None = None
 ) -> Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]:
-    """Return the ASGI application that answers `/health`, `/ready` and `/metrics`."""
+    """Return the ASGI application that answers `/health`, `/ready`, `/metrics` and the pages, by their paths."""
+    own = dict(pages or {})
+    known = ", ".join([*sorted(own), "/health", "/ready"])
 
     async def application(scope: MutableMapping[str, Any], _receive: Receive, send: Send) -> None:
         path = scope.get("path")
@@ -100,8 +108,11 @@ def health_application(
             body = json.dumps({"ready": health.ready, "faults": health.faults}).encode()
         elif path == "/health":
             body = b'{"alive": true}'
+        elif (page := own.get(str(path))) is not None:
+            status, values = page()
+            body = json.dumps(values).encode()
         else:
-            status, body = 404, b'{"error": "try /health, /ready or /metrics"}'
+            status, body = 404, json.dumps({"error": f"try {known} or /metrics"}).encode()
         headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -46,6 +46,12 @@ BUS_RECONNECTS = Counter("breakwater_bus_reconnects_total", "Connections to the 
 DEAD_LETTERS = Counter("breakwater_dead_letters_total", "Messages put aside as not processable.", ["consumer"])
 STORE_FULL = Gauge("breakwater_bus_store_full", "1 while the bus does not store messages of the stream.", ["stream"])
 ALERTS_WAITING = Gauge("breakwater_alerts_waiting", "Alerts that the bus has not taken yet; they are in the log.")
+SPANS_EXPORTED = Counter("breakwater_spans_exported_total", "Spans that the trace collector has taken.")
+SPANS_DROPPED = Counter(
+    "breakwater_spans_dropped_total",
+    "Spans that were given up: queue_full, not_exported (the collector is away or refuses them), stopped.",
+    ["reason"],
+)
 HALTED = Gauge(
     "breakwater_halted", "1 while entries are halted by a person: of an account, or of all of them (*).", ["account"]
 )

@@ -7,11 +7,13 @@ instances stand in single tokens of the subjects, so none of them need be known 
 Nobody has `$JS.API.DIRECT.GET`: the server sends its answer, with a stored message's payload, to whatever subject the
 asker names as the reply. So whoever may publish alerts could have one of them stored as an intent (ADR 0016).
 
-`python -m breakwater_runtime.permissions` prints the configuration, `--check FILE` compares it with a file.
+`python -m breakwater_runtime.permissions` prints the configuration, `--check FILE` compares it with a file, `--table`
+prints who may what for docs/bus-security.md.
 """
 
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +41,7 @@ SETUP = "setup"
 OPERATOR = "operator"
 PASSWORD_VARIABLE = "BREAKWATER_NATS_PASSWORD_"  # noqa: S105  # beginning of a name
 _SEVERITIES = ("info", "warning", "critical")
+_SEVERITY = re.compile(rf"^alert\.(?:{'|'.join(_SEVERITIES)})\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +327,38 @@ def _list(values: Sequence[str], indent: int) -> str:
     return f"[\n{inner}{' ' * indent}]"
 
 
+def table() -> str:
+    """Return who may what as a Markdown table, for docs/bus-security.md."""
+    lines = [
+        "| user | publishes | sets keys | reads in order | looks up | takes messages of |",
+        "|---|---|---|---|---|---|",
+    ]
+    for rights in ALL_RIGHTS:
+        cells = [
+            _code(_shortened(rights.publishes)),
+            _code(f"{bucket}: {pattern}" for bucket, pattern in rights.writes),
+            _code(rights.follows),
+            _code(rights.gets),
+            _code(f"{pull.stream}: {', '.join(pull.filters)}" for pull in rights.pulls),
+        ]
+        lines.append(f"| **{rights.user}** | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shortened(subjects_: Sequence[str]) -> list[str]:
+    """Return the subjects with those that differ in the severity alone as one."""
+    return list(dict.fromkeys(_SEVERITY.sub("alert.<severity>.", subject) for subject in subjects_))
+
+
+def _code(values: Iterable[str]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Print the configuration; with `--check FILE` compare instead, and return 1 if they differ."""
+    """Print the configuration, or with `--table` who may what; with `--check FILE` return 1 if the file differs."""
+    if arguments == ["--table"]:
+        sys.stdout.write(table())
+        return 0
     if arguments[:1] == ["--check"] and len(arguments) == 2:  # the option and its file
         path = Path(arguments[1])
         if path.read_text(encoding="utf-8") != render():
@@ -334,7 +367,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write(f"{path} matches breakwater_runtime.permissions\n")
         return 0
     if arguments:
-        sys.stderr.write("usage: python -m breakwater_runtime.permissions [--check FILE]\n")
+        sys.stderr.write("usage: python -m breakwater_runtime.permissions [--check FILE | --table]\n")
         return 2
     sys.stdout.write(render())
     return 0

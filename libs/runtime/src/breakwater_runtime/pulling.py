@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from breakwater_core.events import Alert, Severity
-from breakwater_runtime.bus import NANOSECONDS, ONLY_HEADER, Bus, BusError
+from breakwater_runtime.bus import NANOSECONDS, ONLY_HEADER, STORED, Bus, BusError
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import DEAD_LETTERS, MESSAGES, READER_RESETS, RESET_CAUSES, begin_at_zero
 
@@ -27,6 +27,8 @@ ACKNOWLEDGED = b"+ACK"
 GIVEN_BACK = b"-NAK"
 TERMINATED = b"+TERM"
 IN_PROGRESS = b"+WPI"
+_REFUSED_REQUEST = json.dumps({"batch": 1, "expires": 2, "idle_heartbeat": 2}).encode()
+"""A consumer answers it with status 400, as heartbeats must come within half of the time, and delivers nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class ConsumerSpecification:
 class HeldMessage:
     """One delivered message, which comes again unless its puller is told what became of it."""
 
-    __slots__ = ("_puller", "behind", "deliveries", "message", "sequence", "stored_ms")
+    __slots__ = ("_puller", "behind", "deliveries", "message", "sequence", "stored_ms", "stored_ns")
 
     def __init__(self, puller: "Puller", message: Msg) -> None:
         """Hold a message of the puller."""
@@ -69,8 +71,10 @@ class HeldMessage:
         """Sequence in the stream."""
         self.deliveries = int(parts[-5])
         """How often it was delivered."""
-        self.stored_ms = int(parts[-2]) // 1_000_000
-        """When the stream stored it, milliseconds since 1970-01-01T00:00Z."""
+        self.stored_ns = int(parts[-2])
+        """When the stream stored it, nanoseconds since 1970-01-01T00:00Z."""
+        self.stored_ms = self.stored_ns // 1_000_000
+        """The same in milliseconds."""
         self.behind = int(parts[-1])
         """Messages that the consumer had still to deliver behind this one."""
 
@@ -103,6 +107,10 @@ class Puller:
     def held(self) -> int:
         """Messages delivered and not done with."""
         return len(self._held)
+
+    @property
+    def _next_subject(self) -> str:
+        return f"$JS.API.CONSUMER.MSG.NEXT.{self._specification.stream}.{self._specification.durable}"
 
     async def attach(self) -> None:
         """Make sure that the consumer exists, however long that takes, and begin to keep held messages marked."""
@@ -175,12 +183,22 @@ class Puller:
         await self.release(held, TERMINATED, "dead")
 
     async def detach(self) -> None:
-        """Ask for nothing any more; what the server has sent by now still arrives, to be given back at once."""
+        """Ask for nothing any more; what the server has sent by now still arrives, to be given back at once.
+
+        The server drops a request that nobody listens to any more, but not a message that it has taken up for one: that
+        would be lost until `ack_wait_s` is over. So this still listens, at its own end, until the consumer has answered
+        a question asked after that; whatever it sent before the answer has come before the answer.
+        """
         subscription, self._subscription = self._subscription, None
-        if subscription is not None:
-            with suppress(nats.errors.Error, TimeoutError):
-                drained = subscription.drain()  # type: ignore[no-untyped-call]  # nats-py does not annotate it
-                await asyncio.wait_for(drained, DETACH_TIMEOUT_S)
+        if subscription is None:
+            return
+        with suppress(nats.errors.Error, TimeoutError):
+            async with asyncio.timeout(DETACH_TIMEOUT_S):
+                await self._bus.client._send_unsubscribe(subscription._id)  # to the server; the callback stays
+                await self._bus.client.request(self._next_subject, _REFUSED_REQUEST, timeout=DETACH_TIMEOUT_S)
+        with suppress(nats.errors.Error, TimeoutError):
+            drained = subscription.drain()  # type: ignore[no-untyped-call]  # nats-py does not annotate it
+            await asyncio.wait_for(drained, DETACH_TIMEOUT_S)
 
     async def give_back(self) -> None:
         """Return every held message to the stream, to be delivered at once to the next process."""
@@ -231,9 +249,7 @@ class Puller:
             if self._subscription is None:
                 self._inbox = self._bus.client.new_inbox()
                 self._subscription = await self._bus.client.subscribe(self._inbox, cb=self._received)
-            await self._bus.client.publish(
-                f"$JS.API.CONSUMER.MSG.NEXT.{spec.stream}.{spec.durable}", json.dumps(request).encode(), self._inbox
-            )
+            await self._bus.client.publish(self._next_subject, json.dumps(request).encode(), self._inbox)
         except nats.errors.Error as error:
             get_logger().warning("consumer_waiting", consumer=spec.durable, reason=type(error).__name__)
             return
@@ -243,7 +259,7 @@ class Puller:
     async def _received(self, message: Msg) -> None:
         self._last_sign = asyncio.get_running_loop().time()
         headers = message.headers or {}
-        status = headers.get("Status")
+        status = None if message.reply.startswith(STORED) else headers.get("Status")
         if status is None:
             self._outstanding = max(0, self._outstanding - 1)
             held = HeldMessage(self, message)

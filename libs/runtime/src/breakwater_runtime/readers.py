@@ -16,7 +16,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from breakwater_runtime.bus import NANOSECONDS, ONLY_HEADER, Bus, BusError
+from breakwater_runtime.bus import NANOSECONDS, ONLY_HEADER, STORED, Bus, BusError, is_deletion
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import READER_RESETS, RESET_CAUSES, begin_at_zero
 
@@ -49,12 +49,21 @@ class After:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One message of a stream; `stored_ns` is when the server stored it, nanoseconds since 1970-01-01T00:00Z."""
+    """One message of a stream.
+
+    Attributes:
+        subject: Where it was published.
+        payload: Its content.
+        sequence: Its sequence in the stream.
+        stored_ns: When the server stored it, nanoseconds since 1970-01-01T00:00Z.
+        deletes: It marks the deletion of a key.
+    """
 
     subject: str
     payload: bytes
     sequence: int
     stored_ns: int = 0
+    deletes: bool = False
 
 
 class StreamReader:
@@ -189,7 +198,7 @@ class StreamReader:
     async def _received(self, message: Msg) -> None:
         self._last_sign = asyncio.get_running_loop().time()
         headers = message.headers
-        if headers is not None and headers.get("Status") == "100":
+        if not message.reply.startswith(STORED) and headers is not None and headers.get("Status") == "100":
             await self._controlled(message, headers)
             return
         # $JS.ACK.<stream>.<consumer>.<deliveries>.<stream sequence>.<consumer sequence>.<time>.<pending>
@@ -206,7 +215,7 @@ class StreamReader:
             return
         await self._wait_for_room()
         try:
-            self._handle(Delivery(message.subject, message.data, sequence, stored_ns))
+            self._handle(Delivery(message.subject, message.data, sequence, stored_ns, is_deletion(headers)))
         except Exception as error:  # noqa: BLE001  # handed to run(), which raises it in the owner's task
             self._failure = error
             return

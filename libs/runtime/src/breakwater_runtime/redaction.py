@@ -14,7 +14,7 @@ BLANK = "[redacted]"
 SHORTEST = 4
 """A value with fewer characters is not blanked: it would turn ordinary words into gaps."""
 SECRET_NAME = re.compile(r"secret|password|passwd|token|api_?key|signature|authorization|^key$", re.IGNORECASE)
-_URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:]*):([^/@\s]+)@")
+_URL_PASSWORD = re.compile(r"(?<=://)([^/@\s:\"]*):([^/@\s\"]+)@")
 
 _forms: dict[str, None] = {}
 """What is looked for, longest first."""

@@ -23,8 +23,9 @@ SECRET = SecretMark()
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A secret as it was given; `reference` is where to read it again, None: nowhere."""
+    """A secret as it was given: the text, what the settings hold of it, and where to read it again (None: nowhere)."""
 
+    text: str
     value: Any
     reference: SecretReference | None
 
@@ -58,7 +59,7 @@ def secrets_given(settings: type[BaseModel], environment: Mapping[str, str]) -> 
         if given is not None:
             text, place = given
             keep_secret(text)
-            found[name] = Given(text if _is_text(settings.model_fields[name]) else _parsed(variable, text), place)
+            found[name] = Given(text, text if _is_text(settings.model_fields[name]) else _parsed(variable, text), place)
     return found
 
 

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,11 +14,14 @@ import uvloop
 from breakwater_core.errors import BreakwaterError
 from breakwater_runtime.bus import Bus, connect
 from breakwater_runtime.errors import EXIT_DRAINED, EXIT_FAILED, StoppedError, exit_code_of, explain
-from breakwater_runtime.health import Health, bind_socket, health_application, serve_application
+from breakwater_runtime.health import Health, Page, bind_socket, health_application, serve_application
 from breakwater_runtime.logs import configure_logs, get_logger
 from breakwater_runtime.loop_lag import measured_loop
 from breakwater_runtime.metrics import describe_process
 from breakwater_runtime.settings import ServiceSettings
+from breakwater_runtime.span_export import DrainTime, exporting
+
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True)
@@ -46,19 +49,27 @@ def run_service[S: ServiceSettings](
     configure_logs(service=name, run_id=settings.run_id, instance=settings.instance, level=settings.log_level)
     describe_process(run_id=settings.run_id)
     log = get_logger()
+    drain_time = DrainTime(settings.drain_timeout_s)
 
     async def supervised() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+
+        def ask_to_stop() -> None:
+            drain_time.begin()
+            stop.set()
+
+        for number in _STOPS:
+            loop.add_signal_handler(number, ask_to_stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)  # a main module may have held them back until now
         log.info("service_started")
         async with measured_loop():
             await main(settings, stop)
 
     gc.freeze()
     try:
-        uvloop.run(supervised())
+        with exporting(settings, service=settings.traced_as(name), left_s=drain_time.left_s):
+            uvloop.run(supervised())
     except StoppedError as error:
         log.info("service_stopped_early", reason=explain(error))
         return EXIT_DRAINED
@@ -85,21 +96,34 @@ def first_cause(error: BaseException) -> BaseException:
 
 @asynccontextmanager
 async def open_service(
-    name: str, settings: ServiceSettings, stop: asyncio.Event, *conditions: str
+    name: str,
+    settings: ServiceSettings,
+    stop: asyncio.Event,
+    *conditions: str,
+    pages: Mapping[str, Page] | None = None,
 ) -> AsyncIterator[Service]:
-    """Connect to the bus and serve health and metrics while the context is open.
+    """Connect to the bus and serve health, metrics and the pages, by their paths, while the context is open.
 
-    The service is not ready until each of `conditions` was stated to hold.
+    The service is not ready until each of `conditions` was stated to hold, and not any more once `stop` is set.
     """
     structlog.contextvars.bind_contextvars(service=name)
     health = Health("bus", *conditions)
     bound = bind_socket(settings.http_host, settings.http_port)
     async with (
-        serve_application(health_application(health), bound),
+        serve_application(health_application(health, pages), bound),
         connect(settings, name=name, health=health, stop=stop) as bus,
     ):
         health.hold("bus")
-        yield Service(name=name, bus=bus, health=health, stop=stop)
+        telling = asyncio.create_task(_tell_of_stop(stop, health), name="stopping")
+        try:
+            yield Service(name=name, bus=bus, health=health, stop=stop)
+        finally:
+            telling.cancel()
+
+
+async def _tell_of_stop(stop: asyncio.Event, health: Health) -> None:
+    await stop.wait()
+    health.fail("stopping", "asked to stop; work in hand is brought to its end")
 
 
 async def until_stopped[T](stop: asyncio.Event, work: Awaitable[T]) -> T | None:

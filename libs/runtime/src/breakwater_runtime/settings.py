@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,11 +16,17 @@ from breakwater_core.market import LIVE_RUN_ID
 from breakwater_runtime.config_file import read_config
 from breakwater_runtime.errors import SettingsError
 from breakwater_runtime.redaction import blank, keep_secret
+from breakwater_runtime.secret_rotation import RotatingSecret
 from breakwater_runtime.secret_settings import secret_fields, secrets_given
 from breakwater_runtime.secret_sources import SecretReference
 
 HOSTNAME = "hostname"
 """Instance name that stands for that of the machine: replicas of one container definition differ in nothing else."""
+
+
+def _of_all_services(name: str) -> Callable[[], str | None]:
+    """Return the default of a setting that the installation may set for all of its services at once."""
+    return lambda: os.environ.get(f"BREAKWATER_{name}") or None
 
 
 class ServiceSettings(BaseSettings):
@@ -59,7 +65,23 @@ class ServiceSettings(BaseSettings):
     """Seconds that work in hand has to finish after SIGTERM."""
     instance: str = "0"
     """Name of this process among those of its kind; `hostname` stands for the name of its machine or container."""
-    _references: dict[str, SecretReference] = PrivateAttr(default_factory=dict)
+    otlp_endpoint: str | None = Field(
+        default_factory=_of_all_services("OTLP_ENDPOINT"), pattern=r"^https?://[^\s@]+$", validate_default=True
+    )
+    """Base address of an OTLP/HTTP collector that spans go to, e.g. `http://127.0.0.1:4318`; absent: no tracing. This
+    and the next two are also read from `BREAKWATER_OTLP_...`, for all services of an installation."""
+    otlp_headers: SecretStr | None = Field(default_factory=_of_all_services("OTLP_HEADERS"), validate_default=True)
+    """Headers of each request to it, e.g. `authorization=Bearer%20...`; several separated by commas."""
+    otlp_sample_ratio: float = Field(
+        default_factory=lambda: _of_all_services("OTLP_SAMPLE_RATIO")() or 1.0, ge=0, le=1, validate_default=True
+    )
+    """Share of intents that are traced; which ones follows from their ids, so all services choose alike."""
+    _rotating: dict[str, RotatingSecret] = PrivateAttr(default_factory=dict)
+
+    @field_validator("otlp_endpoint", mode="before")
+    @classmethod
+    def _empty_is_absent(cls, value: object) -> object:
+        return value or None
 
     @model_validator(mode="after")
     def _nats_settings_fit(self) -> Self:
@@ -69,17 +91,6 @@ class ServiceSettings(BaseSettings):
         if any(files) and not self.nats_url.startswith("tls://"):
             raise ValueError("NATS_TLS_... is set, but NATS_URL does not begin with tls://")
         return self
-
-    def read_nats_password(self) -> str | None:
-        """Return the password as it is now: of its file, if it was given so.
-
-        Raises:
-            SettingsError: If its file cannot be read.
-        """
-        reference = self.secret_reference("nats_password")
-        if reference is not None and reference.setting.endswith("_FILE"):
-            return reference.read()
-        return None if self.nats_password is None else self.nats_password.get_secret_value()
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> Self:
@@ -97,7 +108,10 @@ class ServiceSettings(BaseSettings):
             raise SettingsError(f"no such setting: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         given = secrets_given(cls, values)
         settings = cls._built({name: secret.value for name, secret in given.items()})
-        settings._references.update({name: one.reference for name, one in given.items() if one.reference is not None})
+        for name, secret in given.items():
+            if secret.reference is not None:
+                rotating = RotatingSecret(f"{prefix}{name}".upper(), secret.reference, secret.text)
+                settings._rotating[name] = rotating
         check_name(f"{prefix}RUN_ID", settings.run_id)
         check_name(f"{prefix}INSTANCE", settings.instance)
         return settings
@@ -129,9 +143,38 @@ class ServiceSettings(BaseSettings):
             if isinstance(value, SecretStr):
                 keep_secret(value.get_secret_value())
 
-    def secret_reference(self, name: str) -> SecretReference | None:
-        """Return where the secret of this field is read again; None: it was given as a value, which does not change."""
-        return self._references.get(name)
+    @property
+    def rotating_secrets(self) -> tuple[RotatingSecret, ...]:
+        """The secrets that were given by `_FILE` or `_FROM`, and so may change while the process runs."""
+        return tuple(self._rotating.values())
+
+    def rotating_secret(self, name: str) -> RotatingSecret | None:
+        """Return what follows the secret of this field; None: it was given as a value, which does not change."""
+        return self._rotating.get(name)
+
+    def following(self, name: str, place: SecretReference) -> Self:
+        """Return these settings with a secret that stands in a place, and is read there again when it changes.
+
+        Raises:
+            SettingsError: If there is none, it may not be read or is malformed.
+            DependencyError: If the place does not answer.
+        """
+        text = place.read()
+        keep_secret(text)
+        settings = self.model_copy(update={name: SecretStr(text)})
+        settings._rotating = self._rotating | {name: RotatingSecret(name.upper(), place, text)}
+        return settings
+
+    def current_nats_password(self) -> str:
+        """Return the password for the next login to NATS."""
+        rotating = self._rotating.get("nats_password")
+        if rotating is not None:
+            return rotating.current
+        return self.nats_password.get_secret_value() if self.nats_password else ""
+
+    def traced_as(self, name: str) -> str:
+        """Return the name under which spans of the service `name` are shown."""
+        return name
 
     def configuration(self) -> BreakwaterConfig:
         """Return the strategy configuration.

@@ -101,6 +101,11 @@ def clock() -> str:
     return f"md.clock.{VENUE}"
 
 
+def intent_queue(account: str, symbol: str) -> str:
+    """Durable consumer of the intents of one account and symbol, shared by all executors."""
+    return f"executor-{account}={symbol}"  # `=` stands in no name, so no two pairs share a consumer
+
+
 def parity(account: str) -> str:
     """Subject of an account's comparisons with the backtest."""
     return f"performance.parity.{account}"

@@ -224,3 +224,20 @@ def test_a_days_parity_has_a_subject_and_an_id_of_its_own_beside_the_days_perfor
 def test_message_ids_of_a_replay_do_not_depend_on_the_sender() -> None:
     assert codec.encode(batch_of([(7, 1.0, 1.0, 1)]), "run").message_id == "run/trades/BTCUSDT/1/7"
     assert codec.encode(batch_of([(7, 1.0, 1.0, 1)], window=0), "live").message_id == ""
+
+
+@pytest.mark.parametrize(
+    "subject", ["intent.0.main.BTCUSDT", "order.main.BTCUSDT", "fill.main.BTCUSDT", "md.clock.bybit", "alert.info.x"]
+)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"stream":"ALERT","seq":2}',
+        b'{"type":"io.nats.jetstream.api.v1.stream_names_response","total":0,"streams":[]}',
+        b"{|",  # an empty group, and then whatever fields somebody has put behind it
+        b"{|\x0a\x06forged",
+    ],
+)
+def test_an_answer_of_the_server_is_no_event(subject: str, answer: bytes) -> None:
+    with pytest.raises(codec.DecodeError, match="answer of the server"):
+        codec.decode(subject, answer)

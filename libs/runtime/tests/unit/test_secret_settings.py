@@ -49,14 +49,14 @@ def test_a_field_of_a_json_file_is_a_secret(monkeypatch: pytest.MonkeyPatch, tmp
     assert settings.places == (1, 2)
 
 
-def test_a_value_that_does_not_change_has_no_reference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_only_what_was_given_by_its_place_may_change(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("canary-token")
     settings = load(monkeypatch, TOKEN_FILE=str(tmp_path / "token"), NATS_PASSWORD="canary-password")
-    assert settings.secret_reference("nats_password") is None
-    place = settings.secret_reference("token")
-    assert place is not None
-    (tmp_path / "token").write_text("canary-other")
-    assert place.read() == "canary-other"
+    assert settings.rotating_secret("nats_password") is None
+    assert settings.current_nats_password() == "canary-password"
+    (rotating,) = settings.rotating_secrets
+    assert (rotating.name, rotating.current) == ("THING_TOKEN", "canary-token")
+    assert "canary" not in f"{rotating!r} {rotating.origin}"
 
 
 def test_a_secret_given_twice_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

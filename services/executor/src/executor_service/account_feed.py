@@ -1,43 +1,114 @@
 """The private stream of one account: frames into fills, drops into catch-ups."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from breakwater_bybit.decoding import decode_execution_frame
+from breakwater_bybit.errors import CredentialError
 from breakwater_bybit.model import Execution
 from breakwater_bybit.stream_socket import StreamFrame
 from breakwater_bybit.streams import Connected, Disconnected, FrameFailed, PrivateStream, StreamState
+from breakwater_core.events import Alert, Severity
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.secret_rotation import RotatingSecret
 from executor_service import metrics
 from executor_service.account_keeper import AccountKeeper
 from executor_service.account_keys import AccountKey
+from executor_service.alarm import SERVICE
+from executor_service.venue_clock import wall_clock_ms
 
 
 class AccountFeed:
     """Hands what the private stream pushes to the account's keeper, in order."""
 
-    def __init__(self, keeper: AccountKeeper, key: AccountKey, endpoint: str, health: Health) -> None:
-        """Read the stream at this base URL with the account's key; its state shows in `health`."""
+    def __init__(
+        self,
+        keeper: AccountKeeper,
+        key: AccountKey,
+        endpoint: str,
+        health: Health,
+        *,
+        rotating: RotatingSecret | None = None,
+        raise_alert: Callable[[Alert], Awaitable[None]] | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            keeper: Takes the executions.
+            key: The account's key.
+            endpoint: Base URL of the stream.
+            health: Shows the state of the stream.
+            rotating: Where a new key may come from; None: a refused key ends the feed.
+            raise_alert: Is told that the exchange refuses the key while a new one is waited for.
+        """
         self._keeper = keeper
+        self._endpoint = endpoint
         self._health = health
         self._condition = condition(keeper.name)
+        self._rotating = rotating
+        self._raise_alert = raise_alert
         self._executions: asyncio.Queue[list[Execution]] = asyncio.Queue()
         self.gap = asyncio.Event()
         """Set when something may have been lost: after each connection, and after a frame that could not be read."""
         self.connected = asyncio.Event()
         """Set after each connection."""
-        self._stream = PrivateStream(endpoint, key.api_key, key.api_secret, self._frame, self._state)
+        self._key = key
+        self._replaced = asyncio.Event()
+        self._stream = self._stream_of(key)
+
+    def _stream_of(self, key: AccountKey) -> PrivateStream:
+        return PrivateStream(self._endpoint, key.api_key, key.api_secret, self._frame, self._state)
+
+    def use_key(self, key: AccountKey) -> None:
+        """Log in with another key of the account; what is missed meanwhile is caught up over REST."""
+        self._key = key
+        self._stream.use_key(key.api_key, key.api_secret)
+        self._replaced.set()
 
     async def run(self) -> None:
         """Keep the stream up until cancelled.
 
         Raises:
-            CredentialError: If the exchange refuses the key.
+            CredentialError: If the exchange refuses a key that cannot change.
         """
         try:
-            await self._stream.run()
+            while True:
+                key = self._key
+                try:
+                    await self._stream.run()
+                    return
+                except CredentialError as error:
+                    if self._rotating is None:
+                        raise
+                    if self._key is key:
+                        await self._wait_for_key(self._rotating, error)
+                    self._stream = self._stream_of(self._key)
         finally:
             metrics.PRIVATE_STREAM.labels(self._keeper.name).set(0)
+
+    async def _wait_for_key(self, rotating: RotatingSecret, error: CredentialError) -> None:
+        """Return once there is another key; meanwhile nothing of the account is known."""
+        name = self._keeper.name
+        self._replaced.clear()
+        metrics.PRIVATE_STREAM.labels(name).set(0)
+        self._health.fail(self._condition, f"the exchange refuses the key: {error}")
+        rotating.hurry()
+        if self._raise_alert is not None:
+            now_ms = wall_clock_ms()
+            await self._raise_alert(
+                Alert(
+                    alert_id=f"key_refused/{name}/{now_ms}",
+                    run_id=self._keeper.run_id,
+                    severity=Severity.CRITICAL,
+                    service=SERVICE,
+                    name="key_refused",
+                    summary=f"the exchange refuses the key of {name}; put a new one into {rotating.origin}",
+                    event_time_ms=now_ms,
+                    account=name,
+                )
+            )
+        await self._replaced.wait()
 
     async def work(self) -> None:
         """Publish what comes, one frame after the other, until cancelled."""

@@ -113,6 +113,11 @@ class AccountKeeper:
             await self._save()
 
     @property
+    def run_id(self) -> str:
+        """The run that the account is kept for."""
+        return self._bus.run_id
+
+    @property
     def clock_sequence(self) -> int:
         """Stream sequence of the last clock message that was worked off; 0: none."""
         return self._book.clock_sequence

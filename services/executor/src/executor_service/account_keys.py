@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.identities import check_name
 from breakwater_runtime.errors import SettingsError
+from breakwater_runtime.redaction import keep_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ def keys_of_text(text: str, source: str) -> tuple[AccountKey, ...]:
         raise SettingsError(
             f'{source} must be a JSON list such as [{{"name": "main", "api_key": "...", "api_secret": "..."}}]'
         ) from None
+    for key in keys:
+        keep_secret(key.api_key.get_secret_value())
+        keep_secret(key.api_secret.get_secret_value())
     names = [key.name for key in keys]
     if not keys or len(set(names)) != len(names):
         raise SettingsError(f"{source} must name at least one account, and each once; has {names}")

@@ -6,7 +6,6 @@ from contextlib import suppress
 from datetime import date
 from typing import Any
 
-from breakwater_bybit.client import BybitClient
 from breakwater_core.market import Clock, ClockKind
 from breakwater_runtime import codec, subjects
 from breakwater_runtime.readers import LAST_PER_SUBJECT, Delivery, read_stream
@@ -19,7 +18,10 @@ from executor_service.bus_patience import insist
 from executor_service.bybit_account import BybitAccount
 from executor_service.day_open_store import DayOpenStore
 from executor_service.drain import Drain
+from executor_service.exchange_clients import ExchangeClients
 from executor_service.fitness import fitness_of
+from executor_service.intent_orders import learned_orders
+from executor_service.key_rotation import keys_followed
 from executor_service.order_owners import OrderOwners
 from executor_service.reconciler import Reconciler, Terms
 from executor_service.settings import ExecutorSettings
@@ -60,12 +62,13 @@ class AccountRole:
         """Keep the accounts until the service stops.
 
         Raises:
-            CredentialError: If the exchange refuses a key.
+            CredentialError: If the exchange refuses a key that cannot change.
             BusError: If the bus does not answer.
         """
         for keeper in self._keepers:
             await keeper.resume()
         async with (
+            learned_orders(self._service.bus),
             asyncio.TaskGroup() as tasks,
             read_stream(
                 self._service.bus,
@@ -203,7 +206,7 @@ async def run_account_role(
     settings: ExecutorSettings,
     service: Service,
     keys: tuple[AccountKey, ...],
-    clients: dict[str, BybitClient],
+    clients: ExchangeClients,
     drain: Drain,
 ) -> None:
     """Turn what happens on the accounts into fills and snapshots until the service stops.
@@ -231,8 +234,21 @@ async def run_account_role(
         )
         keepers.append(keeper)
         reconcilers.append(_reconciler(settings, service, keeper, account))
-        feeds.append(AccountFeed(keeper, key, settings.private_stream_url, service.health))
-    async with fitness.watched():
+        feeds.append(
+            AccountFeed(
+                keeper,
+                key,
+                settings.private_stream_url,
+                service.health,
+                rotating=None if settings.is_event_time else settings.rotating_secret("accounts"),
+                raise_alert=service.bus.alert,
+            )
+        )
+    by_name = {keeper.name: feed for keeper, feed in zip(keepers, feeds, strict=True)}
+    async with (
+        fitness.watched(),
+        keys_followed(settings, clients, fitness, replaced=lambda key: by_name[key.name].use_key(key)),
+    ):
         await AccountRole(settings, service, keepers, feeds, reconcilers).run()
 
 

@@ -51,12 +51,15 @@ class Acknowledger:
         except TimeoutError as error:
             raise BusError(f"{self._key} could not be written within {_BEGIN_S:g} s") from error
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Acknowledge until `stop` is set, then take the entry back."""
-        try:
-            while not stop.is_set():
-                await self._look()
-        finally:
+    async def run(self, idle: asyncio.Event) -> None:
+        """Acknowledge until `idle` is set, then take the entry back.
+
+        Not if an entry was left whose end is not known, nor if this is cut off: it stands like that of a process that
+        has died, until nothing that this one has sent can have an effect any more.
+        """
+        while not idle.is_set():
+            await self._look()
+        if not self._flights.has_left:
             await self._withdraw()
 
     async def _look(self) -> None:

@@ -4,7 +4,9 @@ What is left is delivered again, and its durable record tells the next process w
 """
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 
 from breakwater_core.errors import TransientError
 
@@ -41,6 +43,25 @@ class Drain:
             Draining: When a stop has begun.
         """
         await self._pause(pause_s, self.begun)
+
+    async def wait[T](self, coming: Coroutine[Any, Any, T]) -> T:
+        """Return what comes, e.g. a place among the orders in hand, with no order on its way.
+
+        Raises:
+            Draining: If a stop begins before; what was awaited is cancelled.
+        """
+        task = asyncio.ensure_future(coming)
+        begun = asyncio.ensure_future(self.begun.wait())
+        try:
+            await asyncio.wait({task, begun}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise Draining("stopping; the intent is delivered again")
+            return task.result()
+        finally:
+            begun.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
 
     def check(self) -> None:
         """Begin nothing new while stopping.

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from executor_service.drain import Draining
+
 
 class EntryFlights:
     """Counts a process's entries between its permit and the exchange's answer, and from there to their end."""
@@ -14,6 +16,8 @@ class EntryFlights:
         self._sending: dict[int, asyncio.Event] = {}
         self._sent = 0
         self._unsettled: Counter[str] = Counter()
+        self.has_left = False
+        """Whether an entry was left to another process before its end was known."""
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -33,6 +37,9 @@ class EntryFlights:
         self._unsettled[account] += 1
         try:
             yield
+        except (Draining, asyncio.CancelledError):
+            self.has_left = True
+            raise
         finally:
             self._unsettled[account] -= 1
 

@@ -1,10 +1,13 @@
 """An entry from its intent to its outcome: decided once, written down, sent, followed."""
 
 import asyncio
+import time
 from collections import defaultdict
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from breakwater_core.events import OrderStatus, Severity
+from breakwater_runtime import trace_steps, tracing
 from executor_service import metrics, order_life
 from executor_service.alarm import intent_alert
 from executor_service.drain import Drain
@@ -44,7 +47,7 @@ class EntryRun:
         """
         async with AsyncExitStack() as turn:
             if await self._check.counts_positions(work.intent):
-                await turn.enter_async_context(self._turns[work.intent.account])
+                await self._drain.wait(turn.enter_async_context(self._turns[work.intent.account]))
             await self._bring_to_outcome(work)
             await self._check.closed(work.intent)
 
@@ -69,7 +72,9 @@ class EntryRun:
 
     async def _bring_to_outcome(self, work: IntentWork) -> None:
         if work.is_new:
-            decision = await self._check.decide(work.intent, work.account)
+            with tracing.child(trace_steps.CHECK_ENTRY) as span:
+                decision = await self._check.decide(work.intent, work.account)
+                span.set(outcome=decision.status.value if isinstance(decision, Outcome) else "approved")
             if isinstance(decision, Outcome):
                 await work.close(decision)
                 return
@@ -77,14 +82,23 @@ class EntryRun:
             for quantity in decision.quantities:
                 state = ChildState.PLANNED if record.children else ChildState.SENT
                 record = record.with_new_child(work.intent.side, quantity, state=state)
-            async with self._slots.hold(urgent=False, account=work.intent.account):
-                self._drain.check()
+            waiting_since_ns = time.time_ns()
+            async with self._place(work):
+                tracing.record_child(trace_steps.WAIT_FOR_SLOT, start_ns=waiting_since_ns)
                 await work.save(record)
                 await self._send_all(work, order_life.fresh())
         else:
-            async with self._slots.hold(urgent=False, account=work.intent.account):
-                self._drain.check()
+            async with self._place(work):
                 await self._send_all(work, self._follower.resumed())
+
+    @asynccontextmanager
+    async def _place(self, work: IntentWork) -> AsyncIterator[None]:
+        """Hold a place among the orders in hand while the context is open; a stop does not wait for one."""
+        async with AsyncExitStack() as place:
+            hold = self._slots.hold(urgent=False, account=work.intent.account)
+            await self._drain.wait(place.enter_async_context(hold))
+            self._drain.check()
+            yield
 
     async def _send_all(self, work: IntentWork, life: order_life.OrderLife) -> None:
         while (child := work.record.child_in_state(ChildState.SENT)) is not None:

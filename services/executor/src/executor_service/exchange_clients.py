@@ -1,45 +1,65 @@
 """One client per account, opened and closed together, over one request budget."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from breakwater_budget.shared import shared_budget
 from breakwater_bybit.budget import ProcessBudget, RequestBudget
 from breakwater_bybit.client import BybitClient
+from breakwater_runtime import tracing
 from breakwater_runtime.bus import Bus
 from executor_service.account_keys import AccountKey
 from executor_service.alarm import SERVICE
+from executor_service.call_trace import observe
 from executor_service.settings import BudgetMode, ExecutorSettings
 
 _REPLAY_TIMEOUT_S = 15.0
 """In event mode the exchange answers when the data has come that far."""
 
 
+class ExchangeClients(dict[str, BybitClient]):
+    """The clients by account name."""
+
+    def __init__(self, make: Callable[[AccountKey], BybitClient]) -> None:
+        """Begin with none; `make` makes a client for a key, over the shared budget."""
+        super().__init__()
+        self._make = make
+
+    def client_for(self, key: AccountKey) -> BybitClient:
+        """Return a further client of an account, e.g. to try a new key; the caller closes it."""
+        return self._make(key)
+
+
 @asynccontextmanager
 async def open_clients(
     settings: ExecutorSettings, keys: tuple[AccountKey, ...], bus: Bus
-) -> AsyncIterator[dict[str, BybitClient]]:
+) -> AsyncIterator[ExchangeClients]:
     """Return the clients by account name; they share one request budget.
 
     Raises:
         BusError: If the budget is shared over the bus, and that does not answer.
     """
     timeout_s = _REPLAY_TIMEOUT_S if settings.is_event_time else settings.request_timeout_s
+    rotating = settings.rotating_secret("accounts")
     async with _open_budget(settings, bus) as budget, AsyncExitStack() as stack:
-        yield {
-            key.name: await stack.enter_async_context(
-                BybitClient(
-                    settings.exchange_url,
-                    api_key=key.api_key,
-                    api_secret=key.api_secret,
-                    timeout_s=timeout_s,
-                    budget=budget,
-                    uid=key.name,
-                    workers=2 * settings.concurrency,  # so that exits find a connection while all entries hang
-                )
+
+        def make(key: AccountKey, on_key_refused: Callable[[], None] | None = None) -> BybitClient:
+            return BybitClient(
+                settings.exchange_url,
+                api_key=key.api_key,
+                api_secret=key.api_secret,
+                timeout_s=timeout_s,
+                budget=budget,
+                uid=key.name,
+                workers=2 * settings.concurrency,  # so that exits find a connection while all entries hang
+                on_key_refused=on_key_refused,
+                observer=observe if tracing.is_on() else None,
             )
-            for key in keys
-        }
+
+        clients = ExchangeClients(make)
+        for key in keys:
+            clients[key.name] = await stack.enter_async_context(make(key, None if rotating is None else rotating.hurry))
+        yield clients
 
 
 @asynccontextmanager

@@ -65,6 +65,19 @@ class Fitness:
             run = examinee.preflight.require if self._is_strict else examinee.preflight.run
             await self._take(account, await run(examinee.client))
 
+    async def examine(self, account: str, client: BybitClient) -> Report:
+        """Examine an account through another client than its own, e.g. under a new key; nothing follows from it yet.
+
+        Raises:
+            PreflightError: If the exchange refuses the key.
+            DependencyError: If the exchange is not reachable.
+        """
+        return await self._examinees[account].preflight.run(client)
+
+    async def take(self, account: str, report: Report) -> None:
+        """Let the account enter, or not, by what an examination has found."""
+        await self._take(account, report)
+
     async def admit(self, symbols: Sequence[str]) -> list[str]:
         """Examine further symbols and set them up in every account; return what failed, one line for each account.
 

@@ -6,11 +6,14 @@ check of order ids make one chain of them; what each reads and cancels besides d
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol
+
+from structlog.contextvars import bound_contextvars
 
 from breakwater_bybit.errors import ExchangeError
 from breakwater_bybit.fields import MalformedPayload
@@ -21,6 +24,7 @@ from breakwater_core.errors import BreakwaterError
 from breakwater_core.events import Alert, Intent, Severity
 from breakwater_core.identities import order_link_id
 from breakwater_core.session import Session
+from breakwater_runtime import trace_steps
 from breakwater_runtime.bus import BusError
 from breakwater_runtime.consumers import InOtherHands
 from breakwater_runtime.logs import get_logger
@@ -119,6 +123,7 @@ class AccountFlatten:
         self._closing: dict[str, asyncio.Task[None]] = {}
         self._next: dict[str, str] = {}
         self._rests: dict[str, _Rest] = {}
+        self._tries: Counter[str] = Counter()
 
     async def run(
         self, order: FlattenOrder, *, is_wanted: Callable[[], bool], obstacle: Callable[[], str]
@@ -227,8 +232,11 @@ class AccountFlatten:
         return any(not task.done() for task in self._closing.values())
 
     async def _handle(self, intent: Intent) -> None:
+        self._tries[intent.intent_id] += 1
+        place = f"{self._tools.instance}.{self._tries[intent.intent_id]}"
         try:
-            await self._tools.handler.handle(intent)
+            with bound_contextvars(intent_id=intent.intent_id), trace_steps.flatten(intent, place=place):
+                await self._tools.handler.handle(intent)
             self._rests.pop(intent.symbol, None)
         except Draining:
             return

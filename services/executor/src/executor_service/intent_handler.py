@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from breakwater_core.errors import PermanentError, TransientError
 from breakwater_core.events import Intent
+from breakwater_runtime import trace_steps
 from breakwater_runtime.consumers import Received
 from executor_service import metrics
 from executor_service.drain import Drain
@@ -40,7 +41,8 @@ class IntentHandler:
 
     async def receive(self, received: Received) -> None:
         """Handle a message of the bus; as `handle`."""
-        await self.handle(received.event, is_first=received.deliveries == 1)
+        with trace_steps.handle(received.event, delivery=received.deliveries):
+            await self.handle(received.event, is_first=received.deliveries == 1)
 
     async def handle(self, intent: Intent, *, is_first: bool = False) -> None:
         """Bring an intent to its outcome.

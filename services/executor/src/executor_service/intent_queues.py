@@ -9,7 +9,7 @@ import asyncio
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.consumers import ConsumerSpecification, Handle, PullConsumer
 from breakwater_runtime.readers import Delivery
-from breakwater_runtime.subjects import INTENT_STREAM
+from breakwater_runtime.subjects import INTENT_STREAM, intent_queue
 from executor_service.alarm import SERVICE
 
 
@@ -17,7 +17,7 @@ def queue_specification(account: str, symbol: str, ack_wait_s: float) -> Consume
     """Return the consumer of one account and symbol: one intent at a time over all executors, and never put aside."""
     return ConsumerSpecification(
         stream=INTENT_STREAM.name,
-        durable=f"executor-{account}={symbol}",  # `=` stands in no name, so no two pairs share a consumer
+        durable=intent_queue(account, symbol),
         filters=(f"intent.*.{account}.{symbol}",),
         batch=1,
         max_in_flight=1,

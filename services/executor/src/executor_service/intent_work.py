@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from breakwater_core.events import Intent, Leg, OrderEvent
 from breakwater_core.identities import order_link_id
+from breakwater_runtime import tracing
 from breakwater_runtime.bus import BusError
 from breakwater_runtime.logs import get_logger
 from executor_service.bus_patience import insist
@@ -124,6 +125,7 @@ class IntentWork:
 
     async def refuse(self, outcome: Outcome) -> None:
         """Publish the end of an intent that has no record of its own."""
+        tracing.current().set(outcome=outcome.status.value, reason=outcome.reason)
         await self.publisher.publish(order_event(self.intent, outcome, is_last=True))
 
     async def close(self, outcome: Outcome) -> None:
@@ -144,6 +146,7 @@ class IntentWork:
         outcome = self.record.outcome
         if outcome is None:
             return
+        tracing.current().set(outcome=outcome.status.value, reason=outcome.reason)
         await self.publisher.publish(order_event(self.intent, outcome, is_last=True))
         get_logger().info(
             "intent_closed",

@@ -107,6 +107,11 @@ EGRESS_CHECKS = Counter(
 EGRESS_KNOWN = Gauge(
     "breakwater_egress_last_known_timestamp_seconds", "When the egress address was last known, Unix time.", ["account"]
 )
+KEY_ROTATIONS = Counter(
+    "breakwater_executor_key_rotations_total",
+    "New keys of an account, by what became of them: used, refused.",
+    ["account", "outcome"],
+)
 
 begin_at_zero(ORDERS, OrderStatus, Leg)
 begin_at_zero(REFUSED, REFUSAL_RULES)

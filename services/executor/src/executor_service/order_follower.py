@@ -9,6 +9,7 @@ from breakwater_bybit.errors import ExchangeError
 from breakwater_bybit.fields import MalformedPayload
 from breakwater_core.events import Intent, OrderStatus, Severity
 from breakwater_core.verdicts import Refused
+from breakwater_runtime import trace_steps, tracing
 from breakwater_runtime.bus import BusError
 from breakwater_runtime.logs import get_logger
 from executor_service import metrics, order_life
@@ -33,6 +34,7 @@ from executor_service.order_life import (
     Unclear,
     Wait,
 )
+from executor_service.order_trace import note_end
 from executor_service.outcomes import in_progress, order_event
 from executor_service.ports import Publisher
 from executor_service.right_of_way import RightOfWay
@@ -104,10 +106,15 @@ class OrderFollower:
             Draining: If the process must stop before the end is known.
             TakenOver: If another process works on the intent.
         """
-        if assignment.intent.leg.reduces:
-            return await self._follow(assignment, life)
-        with self._flights.unsettled(assignment.intent.account):
-            return await self._follow(assignment, life)
+        child = assignment.child
+        with trace_steps.order(assignment.intent, order_link_id=child.order_link_id, child=child.number) as span:
+            if assignment.intent.leg.reduces:
+                end = await self._follow(assignment, life)
+            else:
+                with self._flights.unsettled(assignment.intent.account):
+                    end = await self._follow(assignment, life)
+            note_end(span, end)
+        return end
 
     async def _follow(self, assignment: Assignment, life: OrderLife) -> End:
         is_told = False
@@ -131,8 +138,10 @@ class OrderFollower:
                         life = await self._send_reduction(assignment, life)
                     case Send():
                         life = await self._send_entry(assignment, life)
-                    case Wait(pause_s):
+                    case Wait(pause_s) if assignment.intent.leg.reduces:
                         await self._drain.rest(pause_s)
+                    case Wait(pause_s):  # another process would doubt whether it was sent, longer than it is valid
+                        await self._drain.pause(pause_s)
                     case LookUp(pause_s):
                         await self._drain.pause(pause_s)
                         life = await self._look_up(assignment, life)
@@ -228,6 +237,7 @@ class OrderFollower:
         log = get_logger().bind(order_link_id=assignment.child.order_link_id, child=assignment.child.number)
         match answer:
             case Acknowledged():
+                tracing.current().mark()
                 log.info("order_acknowledged", side=assignment.child.side, quantity=assignment.child.quantity)
             case Rejected(refusal):
                 metrics.REJECTED.labels(str(refusal.code)).inc()

@@ -5,14 +5,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-from breakwater_bybit.client import BybitClient
 from breakwater_core.config_schedule import symbols_of
 from breakwater_runtime.bus import Bus
 from breakwater_runtime.config_versions import ConfigWatch, follow_config, read_config_state
 from breakwater_runtime.control import ControlStore, ControlWatch, watch_acknowledgements, watch_control
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.readers import LAST_PER_SUBJECT, read_stream
-from breakwater_runtime.service import Service
+from breakwater_runtime.service import Service, until_stopped
 from breakwater_runtime.subjects import INTENT_STREAM
 from executor_service.acknowledger import Acknowledger
 from executor_service.bus_away import BusAway
@@ -25,6 +24,7 @@ from executor_service.entry_check import EntryCheck, Obstacle, no_obstacle
 from executor_service.entry_flights import EntryFlights
 from executor_service.entry_gate import BarredGate, control_gate
 from executor_service.entry_run import EntryRun
+from executor_service.exchange_clients import ExchangeClients
 from executor_service.exit_schedule import ExitSchedule
 from executor_service.fitness import fitness_of
 from executor_service.flatten_book import FlattenBook
@@ -33,6 +33,7 @@ from executor_service.flatten_watch import FlattenWatch
 from executor_service.intent_handler import IntentHandler
 from executor_service.intent_queues import IntentQueues
 from executor_service.intent_rules import IntentRules
+from executor_service.key_rotation import keys_followed
 from executor_service.order_follower import OrderFollower
 from executor_service.order_life import Patience
 from executor_service.position_places import PositionPlaces
@@ -128,9 +129,7 @@ def build_handler(
     )
 
 
-async def run_order_role(
-    settings: ExecutorSettings, service: Service, clients: dict[str, BybitClient], drain: Drain
-) -> None:
+async def run_order_role(settings: ExecutorSettings, service: Service, clients: ExchangeClients, drain: Drain) -> None:
     """Turn intents into orders until the service stops, then drain.
 
     Raises:
@@ -142,12 +141,18 @@ async def run_order_role(
     versions = await read_config_state(bus, settings.configuration())
     symbols = symbols_of(await versions.running_configs())
     fitness = fitness_of(settings, service, clients, symbols=symbols, leverage=settings.margin_leverage)
-    await fitness.begin()
     guard = guard_of(settings, service, clients)
-    await guard.check()
-    for name, account in accounts.items():
-        if fitness.obstacle(name) is None:
-            await account.load_instruments(symbols)
+
+    async def examine() -> bool:
+        await fitness.begin()
+        await guard.check()
+        for name, account in accounts.items():
+            if fitness.obstacle(name) is None:
+                await account.load_instruments(symbols)
+        return True
+
+    if not await until_stopped(service.stop, examine()):
+        return
     async with (
         follow_config(bus, versions, name="executor"),
         watch_control(bus, name="executor") as control,
@@ -193,11 +198,11 @@ async def run_order_role(
             settle_s=_settle_s(settings),
         )
         acknowledger = Acknowledger(bus, control, flights, instance=settings.instance, accounts=tuple(accounts))
-        await acknowledger.begin()
+        await until_stopped(service.stop, acknowledger.begin())
         service.health.hold("exchange")
-        async with fitness.watched():
-            watches = [acknowledger.run, flattens.run, BusAway(bus).run, universe.run, guard.run]
-            await _work(settings, service, handler, drain, watches, universe)
+        async with fitness.watched(), keys_followed(settings, clients, fitness):
+            watches = [flattens.run, BusAway(bus).run, universe.run, guard.run]
+            await _work(settings, service, handler, drain, watches, universe, acknowledger)
 
 
 def _settle_s(settings: ExecutorSettings) -> float:
@@ -211,27 +216,38 @@ async def _work(
     drain: Drain,
     watches: Sequence[Callable[[asyncio.Event], Coroutine[Any, Any, None]]],
     universe: Universe,
+    acknowledger: Acknowledger,
 ) -> None:
-    """Consume intents and keep the watches until the service stops, then let what is on its way come to its end."""
+    """Consume intents and keep the watches until the service stops, then let what is on its way come to its end.
+
+    The acknowledgement is taken back after that: until then entries of this process may be on their way.
+    """
+    loop, idle = asyncio.get_running_loop(), asyncio.Event()
+
+    def begin_to_drain() -> None:
+        loop.call_later(settings.drain_timeout_s * _DRAIN_SHARE, drain.due.set)
+        deadline.reschedule(loop.time() + settings.drain_timeout_s)
+
     try:
-        async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as tasks:
-            for watch in watches:
-                tasks.create_task(watch(service.stop), name="watch")
-            queues = IntentQueues(
-                service.bus, handler.receive, ack_wait_s=settings.ack_wait_s, tasks=tasks, stop=service.stop
-            )
-            universe.listen_with(queues.open)
-            async with read_stream(
-                service.bus,
-                name="executor-intents",
-                stream=INTENT_STREAM.name,
-                filters=[f"{INTENT_STREAM.name.lower()}.>"],
-                start=LAST_PER_SUBJECT,
-                handle=queues.hear,
-            ):
-                await service.stop.wait()
-            loop = asyncio.get_running_loop()
-            loop.call_later(settings.drain_timeout_s * _DRAIN_SHARE, drain.due.set)
-            deadline.reschedule(loop.time() + settings.drain_timeout_s)
+        async with asyncio.timeout(None) as deadline, asyncio.TaskGroup() as acknowledging:
+            acknowledging.create_task(acknowledger.run(idle), name="acknowledge")
+            async with asyncio.TaskGroup() as tasks:
+                for watch in watches:
+                    tasks.create_task(watch(service.stop), name="watch")
+                queues = IntentQueues(
+                    service.bus, handler.receive, ack_wait_s=settings.ack_wait_s, tasks=tasks, stop=service.stop
+                )
+                universe.listen_with(queues.open)
+                async with read_stream(
+                    service.bus,
+                    name="executor-intents",
+                    stream=INTENT_STREAM.name,
+                    filters=[f"{INTENT_STREAM.name.lower()}.>"],
+                    start=LAST_PER_SUBJECT,
+                    handle=queues.hear,
+                ):
+                    await service.stop.wait()
+                    begin_to_drain()
+            idle.set()
     except TimeoutError:
         get_logger().warning("intents_left", reason="the drain time is up; their records tell where to go on")

@@ -12,6 +12,7 @@ from breakwater_core.events import Alert, Intent, OrderStatus, Severity
 from breakwater_core.identities import order_link_id
 from breakwater_core.market import Instrument
 from breakwater_core.reduction import reducing_order, round_pause_s
+from breakwater_runtime import trace_steps, tracing
 from breakwater_runtime.logs import get_logger
 from executor_service import metrics, order_life
 from executor_service.alarm import alarm_after, intent_alert
@@ -84,7 +85,8 @@ class ReductionRun:
         )
         async with alarm_after(seconds_left, work.publisher, alert, metrics.NOT_FLAT):
             if not is_event_time:
-                await self._drain.rest(self._seconds_to(self._schedule.begins_ms(work.intent)))
+                with tracing.child(trace_steps.WAIT_FOR_TURN):
+                    await self._drain.rest(self._seconds_to(self._schedule.begins_ms(work.intent)))
             with ExitStack() as passage:
                 passage.enter_context(self._right_of_way.taken())
                 await self._reduce(work, passage)

@@ -159,6 +159,10 @@ class ExecutorSettings(ServiceSettings):
     def _empty_is_absent(cls, value: object) -> object:
         return value or None
 
+    def traced_as(self, name: str) -> str:
+        """Return the role's name, e.g. `executor-order`."""
+        return f"{name}-{self.role.value}"
+
     @property
     def guards_egress(self) -> bool:
         """Whether the egress address is compared again and again, and entries wait for it."""
@@ -186,7 +190,5 @@ class ExecutorSettings(ServiceSettings):
             SettingsError: If they cannot be read; the message holds no part of them.
         """
         text = "" if self.accounts is None else self.accounts.get_secret_value()
-        reference = self.secret_reference("accounts")
-        return keys_of_text(
-            text, "EXECUTOR_ACCOUNTS" if reference is None else f"{reference.setting} ({reference.place})"
-        )
+        rotating = self.rotating_secret("accounts")
+        return keys_of_text(text, "EXECUTOR_ACCOUNTS" if rotating is None else rotating.origin)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,8 @@ from paper_exchange_service.engine.markets import Costs
 from paper_exchange_service.faults import NO_FAULT, Fault
 from paper_exchange_service.server import Options, PaperExchange
 from paper_exchange_service.settings import AccountSettings, Mode
+
+sys.path.append(str(Path(__file__).parent))  # for the helpers beside the tests
 
 RUN_ID = "test-run"
 KEY, SECRET = "test-key", "test-secret"

@@ -17,7 +17,8 @@ import pytest
 from pydantic import SecretStr
 
 from breakwater_bybit.client import BybitClient
-from breakwater_cli.control import UNCONFIRMED, BusAddress, flatten, halt, resume, status
+from breakwater_cli.bus_address import BusAddress
+from breakwater_cli.control import UNCONFIRMED, flatten, halt, resume, status
 from breakwater_core.control_answers import FlatProof
 from breakwater_core.errors import InvalidInputError
 from breakwater_core.events import Alert, Leg, OrderEvent, OrderStatus, Severity, Side

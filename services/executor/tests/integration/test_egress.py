@@ -244,12 +244,13 @@ async def test_the_process_reads_the_installations_names(
                     return
                 await asyncio.sleep(0.05)
 
+    matched = f'breakwater_egress_matched{{account="main",run="{roles.RUN_ID}"}}'
     try:
-        await until(f"leave from {FOREIGN}", 'breakwater_egress_matched{account="main"} 0.0')
+        await until(f"leave from {FOREIGN}", f"{matched} 0.0")
         account = exchange.engine.accounts["main"]
         account.credentials = replace(account.credentials, ips=(LOOPBACK, OURS, "2001:db8::5"))
         echo.body = OURS
-        await until('breakwater_egress_matched{account="main"} 1.0')
+        await until(f"{matched} 1.0")
     finally:
         started.kill()
         await started.wait()

@@ -2,35 +2,14 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from executor_processes import process
 
 from breakwater_core.events import Leg, OrderEvent, OrderStatus
-
-
-@asynccontextmanager
-async def process(environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("EXECUTOR_")}
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "executor_service",
-        env=inherited | environment,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield started
-    finally:
-        if started.returncode is None:
-            started.kill()
-            await started.wait()
 
 
 @pytest.fixture

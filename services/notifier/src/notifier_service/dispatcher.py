@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from breakwater_runtime import trace_steps
 from breakwater_runtime.bus import BusError
 from breakwater_runtime.health import Health
 from breakwater_runtime.logs import get_logger
@@ -48,6 +49,7 @@ class _Post:
     notices: tuple[Notice, ...]
     message: Message
     lost: Unanswered | None = None
+    attempts: int = 0
 
     @property
     def critical(self) -> bool:
@@ -97,6 +99,7 @@ class Dispatcher:
 
     async def receive(self, arrival: Arrival) -> None:
         """Let people be told of an event, if it deserves that."""
+        trace_steps.learn(arrival.event)
         notice = notice_of(arrival.event, self._run_id)
         if notice is None:
             await arrival.held.acknowledge("not_told")
@@ -179,9 +182,25 @@ class Dispatcher:
             return
         started_s = self._timing.now_s()
         self._not_before_s = started_s + self._pace.interval_s
+        start_ns = trace_steps.now_ns()
         outcome = await self._sink.post(post.message, post.message_id)
         POST_TIME.observe(self._timing.now_s() - started_s)
+        self._trace(post, outcome, start_ns)
         await self._conclude(post, outcome, stop)
+
+    @staticmethod
+    def _trace(post: _Post, outcome: Outcome, start_ns: int) -> None:
+        """Tell in the trace of each event of an attempt to post."""
+        post.attempts += 1
+        for notice in post.notices:
+            trace_steps.posted(
+                notice.event,
+                identity=notice.identity,
+                attempt=post.attempts,
+                start_ns=start_ns,
+                grouped=len(post.notices),
+                outcome=_POST_OUTCOMES[type(outcome)],
+            )
 
     async def _begin(self, post: _Post) -> bool:
         """State that the message is about to be posted; False: others took events over, so claim anew."""
@@ -284,5 +303,17 @@ class Dispatcher:
         """Be done with notices: their messages need not come again."""
         for notice in notices:
             POSTED.labels(notice.kind, outcome).inc()
-            for held in self._held.pop(notice.identity, ()):
+            holding = self._held.pop(notice.identity, ())
+            if holding and outcome != "told_before":  # then another process, or this one before, has told of it
+                stored_ns = holding[0].stored_ns
+                trace_steps.told(notice.event, identity=notice.identity, stored_ns=stored_ns, outcome=outcome)
+            for held in holding:
                 await held.acknowledge(outcome)
+
+
+_POST_OUTCOMES: dict[type[Outcome], str] = {
+    Posted: "posted",
+    NotPosted: "not_posted",
+    Unanswered: "unanswered",
+    Refused: "refused",
+}

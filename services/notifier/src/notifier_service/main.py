@@ -56,6 +56,9 @@ async def open_sink(settings: NotifierSettings) -> AsyncIterator[Sink]:
         base_url=settings.slack_base_url,
         timeout_s=settings.post_timeout_s,
     ) as sink:
+        rotating = settings.rotating_secret("slack_token")
+        if rotating is not None:
+            rotating.follow(sink.take_token)
         yield sink
 
 

@@ -11,6 +11,7 @@ from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from breakwater_core.errors import InvalidInputError
+from breakwater_runtime.secret_rotation import SecretRefusedError
 from notifier_service import markup
 from notifier_service.message import Message
 from notifier_service.sink import Lookup, NotPosted, Outcome, Posted, Refused, Unanswered
@@ -70,6 +71,24 @@ class SlackSink:
                 return outcome.as_not_posted()
             return Posted()
         return outcome if isinstance(outcome, NotPosted) else Posted()
+
+    async def take_token(self, token: str) -> None:
+        """Post with another token from now on, if Slack takes it.
+
+        Raises:
+            SecretRefusedError: If Slack refuses it or does not answer; the token in use stays.
+            InvalidInputError: If it cannot be part of a request.
+        """
+        client = self._client
+        candidate = AsyncWebClient(
+            token=checked_token(token), base_url=client.base_url, session=client.session, retry_handlers=[]
+        )
+        outcome = await _outcome_of(candidate.auth_test())
+        if isinstance(outcome, _Failure):
+            raise SecretRefusedError(outcome.explained())
+        if not isinstance(outcome, dict):
+            raise SecretRefusedError(outcome.reason)
+        self._client = candidate
 
     async def post(self, message: Message, message_id: str) -> Outcome:
         """Post a message; where Slack refuses its layout, its plain text alone."""
@@ -182,6 +201,18 @@ def _holds(messages: Any, message_id: str) -> bool:
     return False
 
 
+def checked_token(token: str) -> str:
+    """Return the token without surrounding blanks.
+
+    Raises:
+        InvalidInputError: If it cannot be part of a request; the message does not quote it.
+    """
+    secret = token.strip()
+    if not secret or not secret.isascii() or not secret.isprintable() or " " in secret:
+        raise InvalidInputError("the Slack token has characters that no token has; set NOTIFIER_SLACK_TOKEN anew")
+    return secret
+
+
 @asynccontextmanager
 async def open_slack(*, token: SecretStr, channel: str, base_url: str, timeout_s: float) -> AsyncIterator[SlackSink]:
     """Offer the channel while the context is open; a request takes at most `timeout_s` seconds.
@@ -192,9 +223,7 @@ async def open_slack(*, token: SecretStr, channel: str, base_url: str, timeout_s
     Raises:
         InvalidInputError: If the token cannot be part of a request, e.g. because it has a line break inside.
     """
-    secret = token.get_secret_value().strip()
-    if not secret.isascii() or not secret.isprintable() or " " in secret:
-        raise InvalidInputError("the Slack token has characters that no token has; set NOTIFIER_SLACK_TOKEN anew")
+    secret = checked_token(token.get_secret_value())
     timeout = aiohttp.ClientTimeout(total=timeout_s, connect=timeout_s / 2)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(force_close=True)) as session:
         client = AsyncWebClient(token=secret, base_url=base_url, session=session, retry_handlers=[])

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -108,3 +109,36 @@ async def test_bad_settings_end_the_start_with_a_line_that_names_them(nats_url: 
     assert running.returncode == 2
     assert b"NOTIFIER_SLACK_CHANNEL: " in log
     assert CANARY.encode() not in log
+
+
+async def test_a_token_that_was_rotated_is_used_without_a_restart(
+    nats_url: str, bus: Bus, slack: Any, events: Any, tmp_path: Path, unused_port: int
+) -> None:
+    """One that Slack refuses is left alone, with an alert; posts go on under the old one."""
+    file = tmp_path / "token"
+    file.write_text(f"{slack.token}\n")
+    values = {
+        "SLACK_TOKEN_FILE": str(file),
+        "SLACK_CHANNEL": CHANNEL,
+        "SLACK_BASE_URL": slack.url,
+        "MESSAGE_INTERVAL_S": "0",
+        "GROUP_WINDOW_S": "0",
+        "SECRETS_REFRESH_S": "0.1",
+        "HTTP_PORT": str(unused_port),
+    }
+    async with process(nats_url, **values) as running:
+        await bus.publish(events.fill(1))
+        await slack.until(lambda: len(slack.channel) == 1)
+        file.write_text(CANARY)
+        await slack.until(lambda: any("secret_refused" in text for text in slack.texts))
+        await bus.publish(events.fill(2))
+        await slack.until(lambda: len(slack.channel) == 3)
+        slack.token = "xoxb-second"
+        file.write_text("xoxb-second\n")
+        await bus.publish(events.fill(3))
+        await slack.until(lambda: len(slack.channel) == 4)
+        status, output, log = await drained(running)
+    assert status == 0
+    assert "secret_rotated" in log
+    said = "".join([*map(str, slack.channel), output, log])
+    assert not [secret for secret in (CANARY, "xoxb-right", "xoxb-second") if secret in said]

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -23,6 +24,7 @@ from paper_exchange_service.fault_layer import FaultLayer
 from paper_exchange_service.fault_rules import NO_RULES, parse_rules
 from paper_exchange_service.private_feed import PrivateFeed
 from paper_exchange_service.rate_limits import RateLimits
+from paper_exchange_service.settings import AccountSettings
 from paper_exchange_service.sockets import SOCKET_KINDS, Sockets
 from paper_exchange_service.venue import Venue
 
@@ -49,6 +51,8 @@ class Control:
             Route("/paper/faults", self.set_faults, methods=["PUT"]),
             Route("/paper/faults", self.clear_faults, methods=["DELETE"]),
             Route("/paper/drop", self.drop, methods=["POST"]),
+            Route("/paper/keys", self.add_key, methods=["POST"]),
+            Route("/paper/keys", self.revoke_key, methods=["DELETE"]),
             Route("/paper/health", self.health, methods=["GET"]),
         ]
 
@@ -106,6 +110,28 @@ class Control:
         if account and account not in self._venue.engine.accounts:
             return _json({"error": f"account: must be one of {', '.join(sorted(self._venue.engine.accounts))}"}, 400)
         return _json({"socket": kind, "dropped": self._sockets.drop(kind, account)})
+
+    async def add_key(self, request: Request) -> Response:
+        """POST /paper/keys: gives an account a further key; the body is one of `PAPER_EXCHANGE_ACCOUNTS`."""
+        engine = self._venue.engine
+        try:
+            given = AccountSettings.model_validate_json(await request.body())
+            engine.add_key(engine.accounts[given.name], given.credentials)
+        except (ValidationError, KeyError, InvalidInputError):
+            names = ", ".join(sorted(engine.accounts))
+            return _json({"error": f'send {{"name": one of {names}, "key": a free one, "secret": text}}'}, status=400)
+        return _json({"account": given.name})
+
+    async def revoke_key(self, request: Request) -> Response:
+        """DELETE /paper/keys `{"key": text}`: nobody can use it any more; the account's private sockets are closed."""
+        engine = self._venue.engine
+        try:
+            key = str(orjson.loads(await request.body())["key"])
+            account = engine.keys[key]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return _json({"error": 'send {"key": a known key}'}, status=400)
+        engine.revoke_key(key)
+        return _json({"account": account.name, "dropped": self._sockets.drop("private", account.name)})
 
     async def health(self, _request: Request) -> Response:
         """GET /paper/health: how far prices reach, and which private topics each account reads."""

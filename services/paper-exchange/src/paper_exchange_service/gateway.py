@@ -10,7 +10,7 @@ from paper_exchange_service.api.account_endpoints import ACCOUNT_ENDPOINTS
 from paper_exchange_service.api.call import Answer, Call, Endpoint, Settles, Waits
 from paper_exchange_service.api.market_endpoints import MARKET_ENDPOINTS
 from paper_exchange_service.api.order_endpoints import ORDER_ENDPOINTS
-from paper_exchange_service.engine.accounts import Account
+from paper_exchange_service.engine.accounts import Account, Credentials
 from paper_exchange_service.engine.refusal import Refusal
 from paper_exchange_service.fault_layer import FaultLayer, request_subject
 from paper_exchange_service.faults import CodeAnswer, Verdict
@@ -76,12 +76,13 @@ class Gateway:
         if account is None:
             raise Refusal(10003, "API key is invalid.")
         origin = f"{signed.timestamp}{signed.key}{signed.window}".encode() + payload
-        expected = hmac.new(account.credentials.secret.encode(), origin, hashlib.sha256).hexdigest()
+        credentials = account.credentials_of(signed.key)
+        expected = hmac.new(credentials.secret.encode(), origin, hashlib.sha256).hexdigest()
         if not hmac.compare_digest(expected, signed.signature.lower()):
             text = origin.decode("utf-8", "replace")
             raise Refusal(10004, f"error sign! origin_string[{text}]")
         stamp_ms = self.check_time(signed.timestamp, signed.window)
-        self.check_key(account, address)
+        self.check_key(credentials, address)
         return account, stamp_ms
 
     def check_time(self, timestamp: str, window: str) -> int:
@@ -103,17 +104,15 @@ class Gateway:
             )
         return stamp_ms
 
-    def check_key(self, account: Account, address: str) -> None:
+    def check_key(self, key: Credentials, address: str) -> None:
         """Refuse a key that has expired or may not be used from the address."""
-        key = account.credentials
         if key.expires_ms is not None and self.venue.now_ms() >= key.expires_ms:
             raise Refusal(33004, "Your api key has expired.")
         if key.ips and address not in key.ips:
             raise Refusal(10010, "Unmatched IP, please check your API key's bound IP addresses.")
 
-    def permit(self, account: Account, endpoint: Endpoint) -> None:
+    def permit(self, key: Credentials, endpoint: Endpoint) -> None:
         """Refuse an operation that the key has no right to."""
-        key = account.credentials
         if (endpoint.changes and key.read_only) or (endpoint.needs and endpoint.needs not in key.permissions):
             raise Refusal(10005, "Permission denied, please check your API key permissions.")
 
@@ -148,31 +147,42 @@ class Gateway:
         return Reply(answer.code, answer.text, {}, {}, allowance)
 
     async def answer(
-        self, endpoint: Endpoint, params: Mapping[str, Any], account: Account | None, stamp_ms: int | None
+        self,
+        endpoint: Endpoint,
+        params: Mapping[str, Any],
+        account: Account | None,
+        stamp_ms: int | None,
+        key: str = "",
     ) -> Reply:
-        """Answer a request that is authenticated if it needs to be."""
+        """Answer a request that is authenticated if it needs to be, with the named one of the account's keys."""
         allowance = None
         try:
             if endpoint.private:
                 if account is None:
                     raise Refusal(10003, "API key is invalid.")
-                self.permit(account, endpoint)
+                self.permit(account.credentials_of(key), endpoint)
                 allowance = self._allowance(endpoint, params, account)
                 if not allowance.granted:
                     raise Refusal(10006, "Too many visits. Exceeded the API Rate Limit.")
             at_ms = await self.venue.arrive(endpoint, stamp_ms)
             granted = allowance.granted if allowance and endpoint.batch else None
-            answer = self._handle(endpoint, params, account, at_ms, granted)
+            answer = self._handle(endpoint, params, account, at_ms, granted, key)
         except Refusal as refusal:
             return Reply(refusal.code, refusal.text, {}, {}, allowance)
         return Reply(0, "OK", answer.result, answer.extra, allowance)
 
     def _handle(
-        self, endpoint: Endpoint, params: Mapping[str, Any], account: Account | None, at_ms: int, granted: int | None
+        self,
+        endpoint: Endpoint,
+        params: Mapping[str, Any],
+        account: Account | None,
+        at_ms: int,
+        granted: int | None,
+        key: str,
     ) -> Answer:
         if account is not None and endpoint.settles is not Settles.NOTHING:
             self.venue.settle(account, endpoint, _settled_symbol(endpoint, params), at_ms)
-        return endpoint.handler(Call(self.venue, params, at_ms, account, granted))
+        return endpoint.handler(Call(self.venue, params, at_ms, account, granted, key))
 
     def _allowance(self, endpoint: Endpoint, params: Mapping[str, Any], account: Account) -> Allowance:
         count = 1

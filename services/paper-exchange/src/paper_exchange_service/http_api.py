@@ -62,7 +62,9 @@ class RestApi:
             reply = Reply(refusal.code, refusal.text, {}, {})
         verdict = self._gateway.judge((method, path), params, account, address, stamp_ms)
         if verdict.handled:
-            reply = reply or await self._gateway.answer(endpoint, params, account, stamp_ms)
+            reply = reply or await self._gateway.answer(
+                endpoint, params, account, stamp_ms, signed.key if signed is not None else ""
+            )
         delay_s = verdict.delay_s + (self._gateway.venue.ack_delay_s if endpoint.private else 0.0)
         delay_s -= asyncio.get_running_loop().time() - started_s
         if delay_s > 0:

@@ -4,7 +4,7 @@ import asyncio
 
 from breakwater_runtime.bus import connect
 from paper_exchange_service.bus_feed import bus_prices
-from paper_exchange_service.server import PaperExchange, options_of, serve
+from paper_exchange_service.server import PaperExchange, follow_accounts, options_of, serve
 from paper_exchange_service.settings import Mode, PaperExchangeSettings
 
 
@@ -27,4 +27,5 @@ async def run(settings: PaperExchangeSettings, stop: asyncio.Event) -> None:
         bus_prices(bus, exchange.replay),
     ):
         exchange.health.hold("bus")
+        follow_accounts(settings, exchange)
         await stop.wait()

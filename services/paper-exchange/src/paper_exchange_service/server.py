@@ -13,12 +13,14 @@ from starlette.routing import Mount, WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
 from breakwater_core.config import BreakwaterConfig
+from breakwater_core.errors import InvalidInputError
 from breakwater_core.market import Instrument
 from breakwater_recordings.instruments import default_instrument, instrument_for, instruments
 from breakwater_recordings.selection import first_prices
 from breakwater_recordings.sources import open_recording
 from breakwater_recordings.synthetic import synthetic_instrument
 from breakwater_runtime.health import Health, bind_socket, health_application, serve_application
+from breakwater_runtime.secret_rotation import secrets_followed
 from paper_exchange_service.abortable import AbortableProtocol
 from paper_exchange_service.control import Control
 from paper_exchange_service.engine.engine import Engine, InstrumentSource
@@ -38,7 +40,7 @@ from paper_exchange_service.playback import (
 from paper_exchange_service.private_feed import PrivateFeed
 from paper_exchange_service.public_feed import PublicFeed
 from paper_exchange_service.rate_limits import RateLimits
-from paper_exchange_service.settings import AccountSettings, Mode, PaperExchangeSettings
+from paper_exchange_service.settings import AccountSettings, Mode, PaperExchangeSettings, accounts_of_text
 from paper_exchange_service.sockets import Sockets
 from paper_exchange_service.venue import RealTimeVenue, ReplayVenue, wall_clock_ms
 
@@ -130,6 +132,7 @@ class PaperExchange:
             reply_delay_s=options.ack_delay_s,
         )
         self.health = Health("prices")
+        self._passing: set[str] = set()
         self._stack = AsyncExitStack()
         self._port = options.port
 
@@ -158,6 +161,21 @@ class PaperExchange:
     def _authority(self) -> str:
         host = self.options.host
         return f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+
+    def take_accounts(self, accounts: tuple[AccountSettings, ...]) -> None:
+        """Let the accounts be used with these keys; those that were valid before stay valid until the next change.
+
+        Raises:
+            InvalidInputError: If they are not the accounts that there are, or a key is another account's.
+        """
+        if {account.name for account in accounts} != set(self.engine.accounts):
+            raise InvalidInputError("it names other accounts; accounts are opened and closed by a restart only")
+        for account in accounts:
+            self.engine.add_key(self.engine.accounts[account.name], account.credentials)
+        valid = {account.key for account in accounts}
+        for key in self._passing - valid:
+            self.engine.revoke_key(key)
+        self._passing = set(self.engine.keys) - valid
 
     async def __aenter__(self) -> Self:
         """Load the history and listen.
@@ -334,5 +352,23 @@ async def serve(
     playback = await asyncio.to_thread(playback_of, settings, config)
     async with PaperExchange(options_of(settings, config), playback) as exchange:
         _log.info("exchange_opened", rest=exchange.rest_url, streams=exchange.stream_url)
-        on_ready(exchange)
-        await stop.wait()
+        follow_accounts(settings, exchange)
+        async with secrets_followed(
+            settings.rotating_secrets,
+            refresh_s=settings.secrets_refresh_s,
+            service="paper-exchange",
+            run_id=settings.run_id,
+        ):
+            on_ready(exchange)
+            await stop.wait()
+
+
+def follow_accounts(settings: PaperExchangeSettings, exchange: PaperExchange) -> None:
+    """Have the exchange take the keys of each new list of accounts."""
+    rotating = settings.rotating_secret("accounts")
+    if rotating is not None:
+
+        async def take(text: str) -> None:
+            exchange.take_accounts(accounts_of_text(text))
+
+        rotating.follow(take)

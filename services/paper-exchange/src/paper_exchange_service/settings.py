@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from breakwater_core.config import BreakwaterConfig
@@ -30,7 +30,7 @@ class Mode(StrEnum):
 class AccountSettings(BaseModel):
     """One account and its key."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     name: str
     """Name of the account."""
@@ -192,6 +192,18 @@ class PaperExchangeSettings(ServiceSettings):
             funding_rate=costs.funding_rate if self.funding_rate is None else self.funding_rate,
             funding=None if self.funding_file is None else read_funding(self.funding_file),
         )
+
+
+def accounts_of_text(text: str) -> tuple[AccountSettings, ...]:
+    """Return the accounts of a JSON list, as `PAPER_EXCHANGE_ACCOUNTS` has it.
+
+    Raises:
+        InvalidInputError: If it is none; the message holds no part of it.
+    """
+    try:
+        return TypeAdapter(tuple[AccountSettings, ...]).validate_json(text)
+    except ValidationError:
+        raise InvalidInputError("it is no JSON list of accounts with name, key and secret") from None
 
 
 def parse_account(text: str, number: int) -> AccountSettings:

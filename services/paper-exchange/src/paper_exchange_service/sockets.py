@@ -220,6 +220,7 @@ class TradeSession:
         self._connection = connection
         self._gateway = gateway
         self._account: Account | None = None
+        self._key = ""
         self._seen: set[str] = set()
 
     async def received(self, frame: dict[str, Any]) -> None:
@@ -242,6 +243,7 @@ class TradeSession:
             return
         try:
             self._account = authenticate_socket(self._gateway, frame.get("args"), self._connection.address)
+            self._key = str(frame["args"][0])
             self._connection.account = self._account.name
         except Refusal as refusal:
             self._reply({"retCode": refusal.code, "retMsg": refusal.text, "op": "auth"}, request_id)
@@ -261,7 +263,7 @@ class TradeSession:
         verdict = gateway.judge(("POST", path), params, self._account, address, stamp_ms)
         reply = Reply(0, "", {}, {})
         if verdict.handled:
-            reply = await gateway.answer(endpoint, params, self._account, stamp_ms)
+            reply = await gateway.answer(endpoint, params, self._account, stamp_ms, self._key)
         answer = verdict.answer
         if isinstance(answer, Lost):
             return None
@@ -338,11 +340,12 @@ def authenticate_socket(gateway: Gateway, args: object, address: str) -> Account
     if account is None:
         raise Refusal(10003, "API key is invalid.")
     origin = f"GET/realtime{expires}".encode()
-    expected = hmac.new(account.credentials.secret.encode(), origin, hashlib.sha256).hexdigest()
+    credentials = account.credentials_of(key)
+    expected = hmac.new(credentials.secret.encode(), origin, hashlib.sha256).hexdigest()
     if not hmac.compare_digest(expected, signature.lower()):
         raise Refusal(10004, "error sign!")
     gateway.faults.count_skew(gateway.venue.now_ms())
     if not expires.isdigit() or (gateway.venue.checks_time and int(expires) <= gateway.venue.server_ms()):
         raise Refusal(10002, "Params Error: expires has passed")
-    gateway.check_key(account, address)
+    gateway.check_key(credentials, address)
     return account

@@ -38,11 +38,11 @@ class BusWatch:
         self._jetstream = jetstream
         self._labels = _durable_labels(run_id)
         self._shown: set[tuple[str, str]] = set()
+        self._tells_store = True
 
     async def poll(self) -> None:
         """Read everything once; what cannot be read keeps its last value and is counted."""
         try:
-            await self._show_store()
             async for found in self._pages("STREAM.LIST", "streams"):
                 self._show_stream(found)
             for stream in subjects.STREAMS:
@@ -53,6 +53,7 @@ class BusWatch:
             get_logger().warning("bus_not_observed", reason=str(error))
         else:
             metrics.BUS_POLLS.labels("read").inc()
+            await self._show_store()
 
     async def _pages(self, subject: str, field: str) -> AsyncIterator[dict[str, Any]]:
         offset = 0
@@ -66,7 +67,15 @@ class BusWatch:
                 return
 
     async def _show_store(self) -> None:
-        answer = await self._jetstream.api("INFO")
+        """Show the whole store; a user that gets no answer may not know of it, and does not ask again."""
+        if not self._tells_store:
+            return
+        try:
+            answer = await self._jetstream.api("INFO")
+        except BusError as error:
+            self._tells_store = False
+            get_logger().warning("store_not_observed", reason=str(error))
+            return
         metrics.BUS_STORE_BYTES.set(int(answer.get("storage", 0)))
         limit = int((answer.get("limits") or {}).get("max_storage", _UNLIMITED))
         metrics.BUS_STORE_LIMIT.set(float("nan") if limit == _UNLIMITED else limit)

@@ -10,9 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, exc, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import NullPool
 
 from breakwater_core.errors import InvalidInputError, TransientError
 from breakwater_runtime.errors import DependencyError
+from breakwater_runtime.secret_rotation import SecretRefusedError
 
 BUSY_TIMEOUT_S = 5.0
 _SWITCH_PAUSE_S = 0.01
@@ -80,6 +82,7 @@ class Database:
                 pool_timeout=BUSY_TIMEOUT_S,
                 connect_args={"connect_timeout": CONNECT_TIMEOUT_S, **_DEAD_PEER},
             )
+            event.listen(self.engine, "do_connect", self._log_in)
         self._writing_engine = self.engine.execution_options(writes=True)
 
     @property
@@ -146,9 +149,41 @@ class Database:
                 take_writer_lock(session.connection())
             yield session
 
+    def take_url(self, url: str) -> None:
+        """Log in with the user and password of another address of the same database from now on, if it takes them.
+
+        Transactions in hand end on their connections; no connection is used twice that was opened before. Blocks until
+        the database has answered.
+
+        Raises:
+            SecretRefusedError: If it is another database, or the login is refused or not answered.
+            InvalidInputError: If the address is none of SQLite or Postgres.
+        """
+        parsed = check_url(url)
+        if _place_of(parsed) != _place_of(self.url):
+            raise SecretRefusedError("it names another database; only user and password may change without a restart")
+        if not self.is_sqlite:
+            candidate = create_engine(parsed, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_TIMEOUT_S})
+            try:
+                candidate.connect().close()
+            except exc.SQLAlchemyError as error:
+                raise SecretRefusedError(f"the database does not take it ({_reason(error)})") from error
+        self.url = parsed
+        self.engine.dispose()
+
+    def _log_in(self, _dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> None:
+        """Have a new connection log in with what holds now."""
+        options |= {
+            name: value for name, value in (("user", self.url.username), ("password", self.url.password)) if value
+        }
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def _place_of(url: URL) -> tuple[Any, ...]:
+    return url.drivername, url.host, url.port, url.database, url.query
 
 
 def take_writer_lock(connection: Connection) -> None:

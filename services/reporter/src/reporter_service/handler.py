@@ -15,6 +15,7 @@ from breakwater_core.errors import TransientError
 from breakwater_core.events import AccountSnapshot, Alert, DailyPerformance, Fill, OrderEvent, Severity, SnapshotKind
 from breakwater_core.market import Clock, ClockKind
 from breakwater_core.report import order_slippage_bps
+from breakwater_runtime import trace_steps
 from breakwater_runtime.consumers import Received
 from breakwater_runtime.logs import get_logger
 from reporter_service import metrics
@@ -107,12 +108,13 @@ class ReporterHandler:
     async def on_order(self, received: Received) -> None:
         """Apply an order event."""
         event: OrderEvent = received.event
-        change = await self._writer.apply(lambda session: record_order(session, event))
+        with trace_steps.commit(event, delivery=received.deliveries):
+            change = await self._writer.apply(lambda session: record_order(session, event))
         if change.status is not None:
             metrics.ORDER_STATES.labels(event.account, change.status.value).inc()
         order = change.ended_with_fills
         if order is not None and (slippage := order_slippage_bps(order)) is not None:
-            metrics.SLIPPAGE.labels(order.account, order.leg.value).observe(float(slippage))
+            metrics.observe_slippage(order.account, order.leg, slippage)
 
     async def on_fill(self, received: Received) -> None:
         """Apply an execution.
@@ -121,7 +123,9 @@ class ReporterHandler:
             PermanentError: If it makes no sense, or contradicts what is known of it.
         """
         fill: Fill = received.event
-        if await self._writer.apply(lambda session: record_fill(session, fill)):
+        with trace_steps.commit(fill, delivery=received.deliveries):
+            is_new = await self._writer.apply(lambda session: record_fill(session, fill))
+        if is_new:
             metrics.FILLS.labels(fill.account, fill.kind.value).inc()
         self._news.set()
 

@@ -39,6 +39,7 @@ async def run(
     configuration = settings.configuration()
     database = Database(settings.database_url.get_secret_value())
     await asyncio.to_thread(migrate if settings.migrate else check_migrated, database)
+    _follow_url(settings, database)
     health = Health("bus", CONDITION)
     bound = bind_socket(settings.http_host, settings.http_port)
     try:
@@ -91,6 +92,17 @@ async def run(
             deadline.reschedule(asyncio.get_running_loop().time() + settings.drain_timeout_s)
     finally:
         database.close()
+
+
+def _follow_url(settings: ReporterSettings, database: Database) -> None:
+    """Have the database log in with each new user and password."""
+    rotating = settings.rotating_secret("database_url")
+    if rotating is not None:
+
+        async def take(url: str) -> None:
+            await asyncio.to_thread(database.take_url, url)
+
+        rotating.follow(take)
 
 
 def _alarm(bus: Bus, settings: ReporterSettings) -> OutageAlarm:

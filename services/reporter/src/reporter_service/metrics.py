@@ -54,6 +54,12 @@ SLIPPAGE = Histogram(
     ["account", "leg"],
     buckets=(-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20, 50, 100, 250),
 )
+SLIPPAGE_SUM = Counter(
+    "breakwater_slippage_bps_total",
+    "Sum of the slippage of orders that filled worse, or better, than their targets, basis points: a histogram with "
+    "buckets below zero has no sum.",
+    ["account", "leg", "direction"],
+)
 PARITY_COST = Gauge(
     "breakwater_parity_cost_bps",
     "What the last compared day cost more than its backtest, basis points of the day-open equity.",
@@ -118,6 +124,7 @@ def begin_accounts(accounts: Sequence[str]) -> None:
     begin_at_zero(FILLS, accounts, FillKind)
     begin_at_zero(ORDER_STATES, accounts, OrderStatus)
     begin_at_zero(SLIPPAGE, accounts, Leg)
+    begin_at_zero(SLIPPAGE_SUM, accounts, Leg, ("worse", "better"))
     begin_at_zero(DAYS_CLOSED, accounts)
     begin_at_zero(LEDGER_LAG, accounts)
     begin_at_zero(LEDGER_DIFFERENCE, accounts)
@@ -129,6 +136,13 @@ def count_alert(alert: Alert) -> None:
     """Count an alert; a name that is not known here is counted as `other`."""
     name = alert.name if alert.name in ALERT_SEVERITIES else OTHER_ALERT
     ALERTS.labels(name, alert.severity.value).inc()
+
+
+def observe_slippage(account: str, leg: Leg, slippage_bps: Decimal) -> None:
+    """Take in how much worse than its target an order filled, basis points; negative is better."""
+    value = float(slippage_bps)
+    SLIPPAGE.labels(account, leg.value).observe(value)
+    SLIPPAGE_SUM.labels(account, leg.value, "worse" if value > 0 else "better").inc(abs(value))
 
 
 def show_days(days: Iterable[DailyPerformance]) -> None:

@@ -36,6 +36,7 @@ from signal_service.metrics import (
     WINDOWS,
 )
 from signal_service.progress import Progress
+from signal_service.tick_trace import Cause, traced_tick
 
 _STATUS_INTERVAL_S = 1.0
 _RETRY_S = 0.25
@@ -60,6 +61,10 @@ class MarketMessage:
     def place(self) -> After:
         """Its place in the stream."""
         return After(self.delivery.sequence, self.delivery.stored_ns)
+
+    def cause(self, begun_s: float) -> Cause:
+        """Return it as the cause of what is decided just now; `begun_s`: signal set out to decide."""
+        return Cause(self.received_at, self.delivery.stored_ns, begun_s, time.monotonic())
 
 
 PutAside = Callable[[Delivery, str], Awaitable[None]]
@@ -90,6 +95,7 @@ class SignalHandler:
             control: Intents carry the epoch that it has seen when they are decided; None: the initial one.
         """
         self._bus = bus
+        self._file = config
         self._instance = instance
         self._tasks = tasks
         self._control = control or ControlWatch()
@@ -107,6 +113,16 @@ class SignalHandler:
         self._done_window = -1
         self._safe: After | None = None  # everything up to here is decided upon and need not be read again
         self._status_at = 0.0
+
+    @property
+    def strategy(self) -> PortfolioStrategy:
+        """The strategy, to be looked at."""
+        return self._strategy
+
+    def accounts_of(self, day: date | None) -> tuple[str, ...]:
+        """Return the accounts that a day is traded in; of a day that is not known, those of the configuration file."""
+        factory = None if day is None else self._factories.get(day)
+        return (self._file if factory is None else factory.config).portfolio.accounts
 
     async def resume(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint under the configuration of its day.
@@ -239,7 +255,7 @@ class SignalHandler:
             return
         if self._live:
             self._strategy.advance(int(batch.times_ms[-1]) + 1)
-            await self._decide_live(message.received_at)
+            await self._decide_live(message)
 
     async def _clock(self, clock: Clock, message: MarketMessage) -> None:
         LATEST_MARKET_TIME.set(clock.now_ms / 1000)
@@ -248,19 +264,22 @@ class SignalHandler:
         elif self._live:
             await self._start(clock.now_ms)
             self._strategy.advance(clock.now_ms)
-            await self._decide_live(message.received_at)
+            await self._decide_live(message)
         elif clock.kind is ClockKind.ADVANCED and clock.window > self._done_window:
             await self._start(clock.now_ms)
             self._strategy.advance(clock.now_ms)
+            begun_s = message.received_at
             while decisions := await self._next_decisions():
-                await self._decide_in_step(decisions, message.received_at)
+                await self._decide_in_step(decisions, message.cause(begun_s))
+                begun_s = time.monotonic()
             await self._window_done(clock, message)
         self._show_status()
 
-    async def _decide_live(self, received_at: float) -> None:
+    async def _decide_live(self, message: MarketMessage) -> None:
         while decisions := await self._next_decisions():
+            cause = message.cause(message.received_at)
             for intent in self._intents_of(decisions):
-                task = self._tasks.create_task(self._publish(intent, received_at), name=f"publish-{intent.intent_id}")
+                task = self._tasks.create_task(self._publish(intent, cause), name=f"publish-{intent.intent_id}")
                 self._publishing.add(task)
                 task.add_done_callback(self._publishing.discard)
 
@@ -304,8 +323,8 @@ class SignalHandler:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
 
-    async def _decide_in_step(self, decisions: tuple[Decision, ...], received_at: float) -> None:
-        await asyncio.gather(*(self._publish(intent, received_at) for intent in self._intents_of(decisions)))
+    async def _decide_in_step(self, decisions: tuple[Decision, ...], cause: Cause) -> None:
+        await asyncio.gather(*(self._publish(intent, cause) for intent in self._intents_of(decisions)))
         for decision in decisions:
             self._apply(await self._outcome_of(decision))
 
@@ -319,10 +338,11 @@ class SignalHandler:
             await self._closed.wait()
         return outcome
 
-    async def _publish(self, intent: Intent, received_at: float) -> None:
-        await self._bus.publish_persistently(intent)
+    async def _publish(self, intent: Intent, cause: Cause) -> None:
+        with traced_tick(intent, cause, is_live=self._live):
+            await self._bus.publish_persistently(intent)
         INTENTS.labels(intent.leg.value).inc()
-        DECISION_TIME.observe(time.monotonic() - received_at)
+        DECISION_TIME.observe(time.monotonic() - cause.received_s)
         if self._live:
             TICK_TO_INTENT.observe(max(0.0, time.time() - intent.trigger_time_ms / 1000))
         get_logger().info(

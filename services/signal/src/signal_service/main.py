@@ -19,6 +19,7 @@ from breakwater_runtime.readers import LAST_PER_SUBJECT, After, Delivery, Since,
 from breakwater_runtime.service import Service, open_service
 from signal_service.checkpoint import Checkpoint
 from signal_service.handler import MarketMessage, SignalHandler, Unreadable
+from signal_service.scaling import Scaling
 from signal_service.settings import SignalSettings
 
 SERVICE = "signal"
@@ -101,8 +102,9 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
         raise SettingsError("portfolio.symbols is empty; name the symbols to trade in the configuration")
     live = settings.run_id == LIVE_RUN_ID
     begin_at_zero(DEAD_LETTERS, (SERVICE, ORDER_READER))
+    scaling = Scaling(settings)
     async with (
-        open_service(SERVICE, settings, stop, "market_data") as service,
+        open_service(SERVICE, settings, stop, "market_data", pages={"/scaling": scaling.answer}) as service,
         watch_control(service.bus, name=SERVICE) as control,
         asyncio.TaskGroup() as tasks,
     ):
@@ -149,6 +151,7 @@ async def run(settings: SignalSettings, stop: asyncio.Event) -> None:
             working = [
                 tasks.create_task(inbox.work(handler), name="work"),
                 tasks.create_task(schedule.acknowledge(), name="schedule"),
+                tasks.create_task(scaling.run(bus, handler), name="scaling"),
             ]
             if live:
                 working.append(tasks.create_task(_checkpoints(handler, settings), name="checkpoints"))

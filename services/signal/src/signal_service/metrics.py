@@ -23,5 +23,21 @@ DISTANCE = Gauge(
 TRADABLE = Gauge("breakwater_signal_tradable", "1 if the symbol may be entered today.", ["symbol"])
 WINDOWS = Counter("breakwater_signal_windows_total", "Replay windows decided.")
 LATEST_MARKET_TIME = Gauge("breakwater_signal_market_time_seconds", "Venue time of the newest clock, Unix seconds.")
+INTENTS_WAITING = Gauge(
+    "breakwater_signal_intents_waiting",
+    "Intents of this run's accounts and symbols that no executor has finished: not taken, or in hand.",
+)
+INTENTS_POLLED = Gauge(
+    "breakwater_signal_intents_polled_timestamp_seconds",
+    "When the waiting intents were last counted, Unix seconds; 0: not yet. Their number is of that time.",
+)
+NEAR_TARGET = Gauge(
+    "breakwater_signal_symbols_near_target",
+    "Symbols that may be entered now and are within SIGNAL_NEAR_TARGET_RATIO of an entry.",
+)
+EXITS_DUE = Gauge(
+    "breakwater_signal_exits_due",
+    "Exits, one for each account and symbol, that are due or will be within SIGNAL_EXITS_DUE_WITHIN_S of venue time.",
+)
 
 begin_at_zero(INTENTS, (Leg.ENTRY, Leg.EXIT, Leg.STOP))

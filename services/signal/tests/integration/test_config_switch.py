@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from breakwater_cli.bus_address import BusAddress
 from breakwater_cli.config_versions import ApplyRequest, apply
-from breakwater_cli.control import BusAddress
 from breakwater_cli.nats_process import NatsProcess
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.config_schedule import ConfigVersion, ScheduledVersion

@@ -16,7 +16,8 @@ from breakwater_cli.running import run_async
 from breakwater_core.market import LIVE_RUN_ID
 
 if TYPE_CHECKING:
-    from breakwater_cli.control import Answer, BusAddress
+    from breakwater_cli.bus_address import BusAddress
+    from breakwater_cli.control import Answer
 
 NEXT_DAY = "next-day"
 
@@ -28,7 +29,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 NatsOption = Annotated[str, typer.Option("--nats", envvar="BREAKWATER_NATS_URL", help="Where NATS listens.")]
 UserOption = Annotated[str | None, typer.Option("--nats-user", envvar="BREAKWATER_NATS_USER", help="NATS user.")]
 PasswordOption = Annotated[
-    str | None, typer.Option("--nats-password", envvar="BREAKWATER_NATS_PASSWORD", help="Its password.")
+    str | None,
+    typer.Option(
+        "--nats-password",
+        envvar="BREAKWATER_NATS_PASSWORD",
+        help="Its password; better in a file that BREAKWATER_NATS_PASSWORD_FILE names.",
+    ),
 ]
 RunOption = Annotated[str, typer.Option("--run-id", help="Run whose schedule is meant.")]
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
@@ -118,9 +124,9 @@ def show(
 
 
 def _address(url: str, user: str | None, password: str | None) -> "BusAddress":
-    from breakwater_cli.control import BusAddress
+    from breakwater_cli.bus_address import BusAddress
 
-    return BusAddress(url, user, password)
+    return BusAddress.of(url, user, password)
 
 
 def _end_with(work: Callable[[], Awaitable["Answer"]], *, as_json: bool) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from breakwater_cli.control import UNCONFIRMED, Answer, BusAddress, open_bus
+from breakwater_cli.bus_address import BusAddress
+from breakwater_cli.control import UNCONFIRMED, Answer, open_bus
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.config_schedule import (
     ConfigVersion,

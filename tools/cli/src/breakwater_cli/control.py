@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import SecretStr
-
+from breakwater_cli.bus_address import BusAddress
 from breakwater_core.control import EVERY_ACCOUNT, Control, Gate
 from breakwater_core.control_answers import Acknowledgement, FlatProof, Heard, live
 from breakwater_core.errors import InvalidInputError
@@ -22,7 +21,6 @@ from breakwater_core.market import LIVE_RUN_ID
 from breakwater_runtime.bus import Bus, BusError, connect, redacted
 from breakwater_runtime.control import ControlStore, StoredControl, read_acknowledgements
 from breakwater_runtime.errors import DependencyError
-from breakwater_runtime.settings import ServiceSettings
 from breakwater_runtime.subjects import CONTROL_BUCKET, flat_key
 
 UNCONFIRMED = 4
@@ -31,15 +29,6 @@ RECEIVE_WINDOW_S = 6.0
 _LOOK_S = 0.1
 _CONNECT_S = 4.0
 """Who halts is in a hurry: a bus that does not answer within this is named at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class BusAddress:
-    """Where the bus listens, and as whom to connect."""
-
-    url: str
-    user: str | None = None
-    password: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +140,9 @@ async def open_bus(address: BusAddress, run_id: str = LIVE_RUN_ID) -> AsyncItera
 
     Raises:
         DependencyError: If the bus is not reachable, or does not answer.
+        SettingsError: If the address contradicts itself.
     """
-    password = None if address.password is None else SecretStr(address.password)
-    settings = ServiceSettings(
-        nats_url=address.url, nats_user=address.user, nats_password=password, run_id=run_id, instance="command"
-    )
+    settings = address.settings(run_id)
     async with AsyncExitStack() as stack:
         try:
             async with asyncio.timeout(_CONNECT_S):

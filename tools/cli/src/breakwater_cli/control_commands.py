@@ -21,7 +21,13 @@ NatsOption = Annotated[
     str, typer.Option(envvar="BREAKWATER_NATS_URL", help="Where NATS listens; nothing else is needed.")
 ]
 UserOption = Annotated[str | None, typer.Option(envvar="BREAKWATER_NATS_USER", help="NATS user.")]
-PasswordOption = Annotated[str | None, typer.Option(envvar="BREAKWATER_NATS_PASSWORD", help="Its password.")]
+PasswordOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="BREAKWATER_NATS_PASSWORD",
+        help="Its password; better in a file that BREAKWATER_NATS_PASSWORD_FILE names.",
+    ),
+]
 AccountOption = Annotated[str | None, typer.Option(help="Only this account; default: all.")]
 ReasonOption = Annotated[str, typer.Option(help="Why; shown with each refused entry.")]
 DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
@@ -42,8 +48,9 @@ def halt(
     Exit code 4: halted, but an executor has not acknowledged it in time.
     """
     from breakwater_cli import control
+    from breakwater_cli.bus_address import BusAddress
 
-    address = control.BusAddress(nats, nats_user, nats_password)
+    address = BusAddress.of(nats, nats_user, nats_password)
     _end_with(run_async(lambda: control.halt(address, account, reason=reason, wait_s=wait)), as_json=as_json)
 
 
@@ -60,8 +67,9 @@ def resume(
 ) -> None:
     """Let entries through again. What was decided before and during the halt is not caught up."""
     from breakwater_cli import control
+    from breakwater_cli.bus_address import BusAddress
 
-    address = control.BusAddress(nats, nats_user, nats_password)
+    address = BusAddress.of(nats, nats_user, nats_password)
     answer = run_async(lambda: control.resume(address, account, gives_up_flatten=give_up_flatten))
     _end_with(answer, as_json=as_json)
 
@@ -82,11 +90,12 @@ def flatten(
     Exit code 4: ordered, but not proven in time; the executors go on.
     """
     from breakwater_cli import control
+    from breakwater_cli.bus_address import BusAddress
 
     subject = "every account" if account is None else f"account {account}"
     if not yes and not control.confirm(f"Close every position and order of {subject}?"):
         raise typer.Exit(1)
-    address = control.BusAddress(nats, nats_user, nats_password)
+    address = BusAddress.of(nats, nats_user, nats_password)
     _end_with(run_async(lambda: control.flatten(address, account, reason=reason, wait_s=wait)), as_json=as_json)
 
 
@@ -99,8 +108,9 @@ def status(
 ) -> None:
     """Print whether entries are let through, and which executor has acknowledged it."""
     from breakwater_cli import control
+    from breakwater_cli.bus_address import BusAddress
 
-    address = control.BusAddress(nats, nats_user, nats_password)
+    address = BusAddress.of(nats, nats_user, nats_password)
     _end_with(run_async(lambda: control.status(address)), as_json=as_json)
 
 

@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 one or more could not be played again, 2 no such letter, 3
 """
 
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -12,12 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
+from breakwater_cli.bus_address import BusAddress
 from breakwater_cli.running import run_async
 from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.bus import Bus, connect
 from breakwater_runtime.dead_letters import DeadLetter, drop_letter, find_letter, list_letters, replay_letter
 from breakwater_runtime.errors import explain
-from breakwater_runtime.settings import ServiceSettings
 
 PASSWORD_VARIABLE = "BREAKWATER_NATS_PASSWORD"  # noqa: S105  # the name of a variable
 SUMMARY_WIDTH = 100
@@ -28,7 +27,9 @@ NatsOption = Annotated[str, typer.Option("--nats", envvar="BREAKWATER_NATS_URL",
 UserOption = Annotated[
     str | None,
     typer.Option(
-        "--nats-user", envvar="BREAKWATER_NATS_USER", help=f"Its user; the password is in {PASSWORD_VARIABLE}."
+        "--nats-user",
+        envvar="BREAKWATER_NATS_USER",
+        help=f"Its user; the password is in {PASSWORD_VARIABLE} or the file that {PASSWORD_VARIABLE}_FILE names.",
     ),
 ]
 NumberArgument = Annotated[int | None, typer.Argument(help="Number of the letter, as `list` shows it.")]
@@ -140,9 +141,7 @@ def _report(results: list[tuple[int, str]], done: str, *, as_json: bool) -> None
 
 
 def _on_bus[T](nats: str, user: str | None, work: Callable[[Bus], Awaitable[T]]) -> T:
-    settings = ServiceSettings.model_validate(
-        {"nats_url": nats, "nats_user": user, "nats_password": os.environ.get(PASSWORD_VARIABLE)}
-    )
+    settings = BusAddress.of(nats, user).settings()
 
     async def connected() -> T:
         async with connect(settings, name="cli") as bus:

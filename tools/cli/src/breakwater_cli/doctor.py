@@ -1,6 +1,7 @@
 """What `breakwater doctor` looks at: this machine, and on request an exchange, a key, a database, a NATS server."""
 
 import asyncio
+import os
 import shutil
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import sqlalchemy
 from pydantic import SecretStr
 
 from breakwater_bybit.client import BybitClient
+from breakwater_cli.bus_address import BusAddress
 from breakwater_cli.nats_process import NatsProcess
 from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.bus import connect
@@ -114,7 +116,8 @@ def _disk() -> Finding:
 
 async def _nats(url: str | None) -> Finding:
     if url is not None:
-        async with connect(ServiceSettings(nats_url=url), name="doctor"):
+        user = os.environ.get("BREAKWATER_NATS_USER") or None
+        async with connect(BusAddress.of(url, user).settings(), name="doctor"):
             return Finding("NATS", passed=True, detail="reachable, JetStream on")
     with tempfile.TemporaryDirectory() as folder:
         server = NatsProcess(Path(folder))

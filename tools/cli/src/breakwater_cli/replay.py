@@ -26,6 +26,7 @@ from breakwater_research.report_files import write_report
 from breakwater_research.tearsheet import render_html
 from breakwater_runtime.bus import connect
 from breakwater_runtime.config_file import write_config
+from breakwater_runtime.permissions import OPERATOR
 from breakwater_runtime.settings import ServiceSettings
 from reporter_service.reading import load_report
 
@@ -107,7 +108,7 @@ async def replay(request: ReplayRequest) -> dict[str, Any]:
     _clear(output, database=request.database_url is None)
     config_path = output / "config.json"
     write_config(prepared.config, config_path)
-    nats = NatsProcess(output / "bus")
+    nats = NatsProcess(output / "bus", with_users=True)
     database_url = request.database_url or f"sqlite:///{(output / 'breakwater.db').resolve()}"
     started = time.perf_counter()
     nats.start()
@@ -123,8 +124,10 @@ async def replay(request: ReplayRequest) -> dict[str, Any]:
             executors=request.executors,
             signals=request.signals,
             log_level=request.log_level,
+            passwords=nats.passwords,
         )
-        trades, wall_seconds = await _run(plan, prepared, started)
+        await nats.make_streams()
+        trades, wall_seconds = await _run(plan, prepared, nats.settings(OPERATOR, plan.run_id), started)
     finally:
         nats.stop()
         if not request.keep_bus:
@@ -136,14 +139,15 @@ async def replay(request: ReplayRequest) -> dict[str, Any]:
     return report
 
 
-async def _run(plan: SystemPlan, prepared: PreparedReplay, started: float) -> tuple[int, float]:
+async def _run(
+    plan: SystemPlan, prepared: PreparedReplay, settings: ServiceSettings, started: float
+) -> tuple[int, float]:
     request = prepared.request
     values = plan.replay_values(speed=request.speed, first_day=prepared.first_day, last_day=prepared.last_day)
     early = [plan.market_data(values), *plan.signal_processes(), *plan.book_keepers()]
     prices = {"REFERENCE_PRICES": json.dumps(prepared.first_prices)}
     logs = plan.directory / "logs"
     watch = ProgressWatch()
-    settings = ServiceSettings(nats_url=plan.nats_url, run_id=plan.run_id)
     async with (
         running(logs, [plan.paper_exchange(prices)], wait=False) as exchange,
         running(logs, early, wait=False) as group,

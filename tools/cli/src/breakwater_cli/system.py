@@ -27,6 +27,7 @@ class SystemPlan:
         database_url: Where the reporter keeps its books.
         directory: Results and logs of the run.
         recordings: Sources of the recording.
+        passwords: Folder with a file for the password of each NATS user; None: the bus has no users.
     """
 
     run_id: str
@@ -36,6 +37,7 @@ class SystemPlan:
     database_url: str
     directory: Path
     recordings: tuple[str, ...] = ()
+    passwords: Path | None = None
     executors: int = 1
     signals: int = 1
     log_level: str = "info"
@@ -58,7 +60,14 @@ class SystemPlan:
         return self.run_id != LIVE_RUN_ID
 
     def _process(
-        self, name: str, module: str, prefix: str, values: Mapping[str, str], http_port: int | None = None
+        self,
+        name: str,
+        module: str,
+        prefix: str,
+        values: Mapping[str, str],
+        *,
+        user: str,
+        http_port: int | None = None,
     ) -> ProcessSpecification:
         port = free_port() if http_port is None else http_port
         common = {
@@ -70,6 +79,8 @@ class SystemPlan:
             "DRAIN_TIMEOUT_S": str(self.drain_timeout_s),
             "INSTANCE": name,
         }
+        if self.passwords is not None:
+            common |= {"NATS_USER": user, "NATS_PASSWORD_FILE": str(self.passwords / user)}
         environment = {f"{prefix}{key}": value for key, value in (common | dict(values)).items()}
         return ProcessSpecification(name, module, environment, port)
 
@@ -90,12 +101,13 @@ class SystemPlan:
             "paper_exchange_service",
             "PAPER_EXCHANGE_",
             values | dict(extra or {}),
-            self.exchange_port,
+            user="paper-exchange",
+            http_port=self.exchange_port,
         )
 
     def market_data(self, values: Mapping[str, str]) -> ProcessSpecification:
         """Return market-data with its mode's settings."""
-        return self._process("market-data", "market_data_service", "MARKET_DATA_", values)
+        return self._process("market-data", "market_data_service", "MARKET_DATA_", values, user="market-data")
 
     def replay_values(self, *, speed: str, first_day: date, last_day: date) -> dict[str, str]:
         """Return market-data's settings for a replay."""
@@ -114,14 +126,18 @@ class SystemPlan:
     def book_keepers(self) -> list[ProcessSpecification]:
         """Return reporter and notifier."""
         return [
-            self._process("reporter", "reporter_service", "REPORTER_", {"DATABASE_URL": self.database_url}),
-            self._process("notifier", "notifier_service", "NOTIFIER_", {}),
+            self._process(
+                "reporter", "reporter_service", "REPORTER_", {"DATABASE_URL": self.database_url}, user="reporter"
+            ),
+            self._process("notifier", "notifier_service", "NOTIFIER_", {}, user="notifier"),
         ]
 
     def signal_processes(self) -> list[ProcessSpecification]:
         """Return the signal replicas, all hot."""
         return [
-            self._process("signal" if number == 1 else f"signal-{number}", "signal_service", "SIGNAL_", {})
+            self._process(
+                "signal" if number == 1 else f"signal-{number}", "signal_service", "SIGNAL_", {}, user="signal"
+            )
             for number in range(1, self.signals + 1)
         ]
 
@@ -137,12 +153,12 @@ class SystemPlan:
             "PRIVATE_STREAM_URL": self.stream_url,
             "CLOCK": "event" if self.replayed else "wall",
         }
-        executors = [
-            self._process(f"executor-{number}", "executor_service", "EXECUTOR_", exchange | {"ROLE": "order"})
-            for number in range(1, self.executors + 1)
-        ]
-        keeper = self._process("executor-account", "executor_service", "EXECUTOR_", exchange | {"ROLE": "account"})
+        executors = [self._executor(f"executor-{number}", "order", exchange) for number in range(1, self.executors + 1)]
+        keeper = self._executor("executor-account", "account", exchange)
         return [keeper, *executors]
+
+    def _executor(self, name: str, role: str, exchange: Mapping[str, str]) -> ProcessSpecification:
+        return self._process(name, "executor_service", "EXECUTOR_", {**exchange, "ROLE": role}, user=f"executor-{role}")
 
 
 def account_key(account: str) -> str:

@@ -15,6 +15,7 @@ from breakwater_core.market import LIVE_RUN_ID
 from breakwater_recordings.sources import open_recording
 from breakwater_recordings.synthetic import DEFAULT_SYMBOLS
 from breakwater_runtime.config_file import write_config
+from breakwater_runtime.permissions import OPERATOR
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ async def up(request: UpRequest) -> None:
     output = request.output
     config_path = output / "config.json"
     write_config(config, config_path)
-    nats = NatsProcess(output / "bus")
+    nats = NatsProcess(output / "bus", with_users=True)
     await asyncio.to_thread(nats.start)
     try:
         plan = SystemPlan(
@@ -53,7 +54,9 @@ async def up(request: UpRequest) -> None:
             recordings=request.recordings,
             executors=request.executors,
             drain_timeout_s=6.0,
+            passwords=nats.passwords,
         )
+        await nats.make_streams()
         async with (
             running(output / "logs", [plan.paper_exchange(_feed(request.recordings))]) as exchange,
             running(output / "logs", _services(plan, request.reporter_port)) as services,
@@ -100,14 +103,23 @@ def _services(plan: SystemPlan, reporter_port: int) -> list[ProcessSpecification
 
 
 def _announce(plan: SystemPlan, ports: dict[str, int], *, as_json: bool) -> None:
+    passwords = None if plan.passwords is None else plan.passwords.resolve()
     addresses = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     if as_json:
         sys.stdout.write(
-            json.dumps({"nats": plan.nats_url, "exchange": plan.exchange_url, "services": addresses}) + "\n"
+            json.dumps(
+                {"nats": plan.nats_url, "passwords": str(passwords), "exchange": plan.exchange_url}
+                | {"services": addresses}
+            )
+            + "\n"
         )
     else:
         sys.stdout.write(f"up: {len(plan.config.portfolio.symbols)} symbols; ctrl-C drains everything\n")
         for name, address in addresses.items():
             path = "/docs" if name == "reporter" else "/metrics"
             sys.stdout.write(f"  {name:<18} {address}{path}\n")
+        if passwords is not None:
+            sys.stdout.write("for halt, flatten, status, config and dead in another terminal:\n")
+            sys.stdout.write(f"  export BREAKWATER_NATS_URL={plan.nats_url} BREAKWATER_NATS_USER={OPERATOR}\n")
+            sys.stdout.write(f"  export BREAKWATER_NATS_PASSWORD_FILE={passwords / OPERATOR}\n")
     sys.stdout.flush()

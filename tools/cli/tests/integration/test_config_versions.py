@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from breakwater_cli.bus_address import BusAddress
 from breakwater_cli.config_versions import ApplyRequest, apply, list_versions, show
-from breakwater_cli.control import UNCONFIRMED, Answer, BusAddress
+from breakwater_cli.control import UNCONFIRMED, Answer
 from breakwater_cli.nats_process import NatsProcess
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.config_schedule import ConfigVersion, DayVersion, SeenSchedule

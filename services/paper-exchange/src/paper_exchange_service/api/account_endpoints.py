@@ -202,7 +202,7 @@ def set_margin_mode(call: Call) -> Answer:
 
 def key_information(call: Call) -> Answer:
     """GET user/query-api."""
-    account, key = call.account, call.account.credentials
+    account, key = call.account, call.account.credentials_of(call.key)
     expires = key.expires_ms
     left_days = -2 if expires is None else max(0, (expires - call.desk.now_ms()) // 86_400_000)
     return Answer(

@@ -49,6 +49,7 @@ class Call:
     Attributes:
         at_ms: Time at which it happens: its arrival, or in a replay its stamp.
         allowed: How many items of a batch the rate limit lets through; None: all.
+        key: Which of the account's keys signed it; empty: the first.
     """
 
     desk: Desk
@@ -56,6 +57,7 @@ class Call:
     at_ms: int
     signed_by: Account | None = None
     allowed: int | None = None
+    key: str = ""
 
     @property
     def engine(self) -> Engine:

@@ -90,6 +90,7 @@ class Account:
         self.name = name
         self.uid = 100_000_000 + number
         self.credentials = credentials
+        self.more_keys: dict[str, Credentials] = {}
         self.wallet = ZERO
         self.deposits = ZERO
         self.realised = ZERO
@@ -118,6 +119,10 @@ class Account:
         """Per symbol: funding, triggers and resting orders are settled through this time."""
         self.margin_ms = -1
         """The margin was checked through this time."""
+
+    def credentials_of(self, key: str) -> Credentials:
+        """Return one of the account's keys with what it may do."""
+        return self.more_keys.get(key, self.credentials)
 
     def next_sequence(self, symbol: str, time_ms: int) -> int:
         """Return the sequence of the symbol's next execution: that of the time, or the next free one."""

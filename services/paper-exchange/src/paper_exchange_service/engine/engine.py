@@ -7,6 +7,7 @@ let time pass in between, as the real exchange does.
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
+from breakwater_core.errors import InvalidInputError
 from breakwater_core.market import Instrument, TradeBatch
 from breakwater_core.venue_ids import order_id_of
 from breakwater_core.venue_rules import RANGE_SPAN_MS, order_margin
@@ -86,6 +87,26 @@ class Engine:
         if deposit:
             book_transfer(account, deposit, at_ms)
         return account
+
+    def add_key(self, account: Account, credentials: Credentials) -> None:
+        """Give an account a further key.
+
+        Raises:
+            InvalidInputError: If the key is another account's.
+        """
+        if self.keys.get(credentials.key, account) is not account:
+            raise InvalidInputError("the key is another account's")
+        if credentials.key == account.credentials.key:
+            account.credentials = credentials
+        else:
+            account.more_keys[credentials.key] = credentials
+        self.keys[credentials.key] = account
+
+    def revoke_key(self, key: str) -> None:
+        """Let nobody use a key any more; one that is not known stays unknown."""
+        account = self.keys.pop(key, None)
+        if account is not None:
+            account.more_keys.pop(key, None)
 
     def feed(self, batch: TradeBatch) -> None:
         """Take in trades; they follow the symbol's known ones."""

@@ -1,0 +1,152 @@
+"""New keys of the accounts while the executor works: each is tried first, then used, and the old one is let go.
+
+A new key must be answered by the exchange, be the same account's, and pass the checks of a key (rights, address, date);
+as long as it does not, the old one stays in use, so that no exit is lost. Only where the exchange refuses the old one
+too, any key that it answers is better. Requests under way end under the key that they were sent with; orders are known
+by their ids, whatever key asks for them.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from breakwater_bybit.client import BybitClient
+from breakwater_bybit.errors import CredentialError, ExchangeError
+from breakwater_bybit.fields import MalformedPayload
+from breakwater_runtime.errors import DependencyError
+from breakwater_runtime.logs import get_logger
+from breakwater_runtime.secret_rotation import SecretRefusedError
+from executor_service import metrics
+from executor_service.account_keys import AccountKey, keys_of_text
+from executor_service.exchange_clients import ExchangeClients
+from executor_service.fitness import Fitness
+from executor_service.preflight import PreflightError, Report
+from executor_service.settings import ExecutorSettings
+
+KEY_CHECKS = "key_"
+"""Names of the checks that concern the key begin so."""
+
+
+class KeyRotation:
+    """Puts new keys of the accounts into use."""
+
+    def __init__(
+        self,
+        keys: Sequence[AccountKey],
+        clients: ExchangeClients,
+        fitness: Fitness,
+        *,
+        origin: str,
+        replaced: Callable[[AccountKey], None] = lambda _key: None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            keys: What is in use.
+            clients: Send the requests of each account.
+            fitness: Examines accounts, and learns how the new key does.
+            origin: Where new keys come from, for messages.
+            replaced: Is told of each key that was put into use.
+        """
+        self._keys = {key.name: key for key in keys}
+        self._clients = clients
+        self._fitness = fitness
+        self._origin = origin
+        self._replaced = replaced
+        self._users: dict[str, str] = {}
+
+    async def take(self, text: str) -> None:
+        """Use the keys of a new list of accounts, as far as they are good.
+
+        Raises:
+            SettingsError: If it is no such list.
+            SecretRefusedError: If it names other accounts, or a key is not used; the message says which and why.
+        """
+        keys = keys_of_text(text, self._origin)
+        if {key.name for key in keys} != set(self._keys):
+            raise SecretRefusedError(
+                f"it names the accounts {_listed(key.name for key in keys)}, in use are {_listed(self._keys)}; "
+                "accounts are added and removed by a restart only"
+            )
+        problems = []
+        for key in keys:
+            if key != self._keys[key.name]:
+                try:
+                    await self._replace(key)
+                except SecretRefusedError as error:
+                    metrics.KEY_ROTATIONS.labels(key.name, "refused").inc()
+                    problems.append(f"the key of {key.name} is not used: {error}")
+        if problems:
+            raise SecretRefusedError(" | ".join(problems))
+
+    async def _replace(self, key: AccountKey) -> None:
+        old_works = await self._old_works(key.name)
+        async with self._clients.client_for(key) as candidate:
+            user = await _user_of(candidate)
+            if user != self._users.setdefault(key.name, user):
+                raise SecretRefusedError("it is a key of another account of the exchange")
+            report = await self._examined(key.name, candidate)
+        if old_works and (faults := [check for check in report.failures if check.name.startswith(KEY_CHECKS)]):
+            raise SecretRefusedError(" | ".join(map(str, faults)))
+        self._clients[key.name].use_key(key.api_key, key.api_secret)
+        self._keys[key.name] = key
+        self._replaced(key)
+        metrics.KEY_ROTATIONS.labels(key.name, "used").inc()
+        get_logger().info("account_key_rotated", account=key.name)
+        await self._fitness.take(key.name, report)
+
+    async def _old_works(self, account: str) -> bool:
+        """Return whether the exchange takes the key in use, and note whose it is; no answer counts as a yes."""
+        try:
+            information = await self._clients[account].key_information()
+        except CredentialError:
+            return False
+        except (ExchangeError, MalformedPayload):
+            return True
+        self._users[account] = information.user_id
+        return True
+
+    async def _examined(self, account: str, candidate: BybitClient) -> Report:
+        try:
+            return await self._fitness.examine(account, candidate)
+        except (PreflightError, DependencyError) as error:
+            raise SecretRefusedError(str(error)) from error
+
+    async def begin(self) -> None:
+        """Learn whose the keys in use are, so that it is known when they are refused one day."""
+        for account in self._keys:
+            await self._old_works(account)
+
+
+async def _user_of(candidate: BybitClient) -> str:
+    try:
+        return (await candidate.key_information()).user_id
+    except CredentialError as error:
+        raise SecretRefusedError(f"the exchange refuses it ({error})") from error
+    except (ExchangeError, MalformedPayload) as error:
+        raise SecretRefusedError(f"the exchange did not answer ({error})") from error
+
+
+def _listed(names: object) -> str:
+    return ", ".join(sorted(names)) if names else "none"  # type: ignore[call-overload]
+
+
+@asynccontextmanager
+async def keys_followed(
+    settings: ExecutorSettings,
+    clients: ExchangeClients,
+    fitness: Fitness,
+    *,
+    replaced: Callable[[AccountKey], None] = lambda _key: None,
+) -> AsyncIterator[None]:
+    """Put new keys into use while the context is open; in a replay they wait for the next start."""
+    rotating = settings.rotating_secret("accounts")
+    if rotating is None or settings.is_event_time:
+        yield
+        return
+    rotation = KeyRotation(settings.account_keys(), clients, fitness, origin=rotating.origin, replaced=replaced)
+    await rotation.begin()
+    rotating.follow(rotation.take)
+    try:
+        yield
+    finally:
+        rotating.leave(rotation.take)

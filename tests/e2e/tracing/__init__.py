@@ -1,0 +1,1 @@
+"""Traces of a whole replay at a real OTLP/HTTP collector."""
