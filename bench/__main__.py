@@ -31,6 +31,7 @@ NAMES = (
     "scaling",
     "research",
     "tracing",
+    "images",
 )
 _FAILED = 1
 _INTERRUPTED = 130
