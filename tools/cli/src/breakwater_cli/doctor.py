@@ -20,6 +20,7 @@ from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.bus import connect
 from breakwater_runtime.config_file import read_config
 from breakwater_runtime.errors import explain
+from breakwater_runtime.redaction import blank, keep_secret
 from breakwater_runtime.settings import ServiceSettings
 from executor_service.account_keys import AccountKey, keys_of_file
 from executor_service.egress import check_networks
@@ -164,7 +165,7 @@ def _finding(account: str, check: Check) -> Finding:
     return Finding(
         check.name,
         passed=not check.has_failed,
-        detail=check.detail,
+        detail=blank(check.detail),
         remedy=check.remedy,
         account=account,
         warns=check.status is Status.WARNED,
@@ -199,6 +200,8 @@ def doctor_request(
     Raises:
         InvalidInputError: If an option, the file of keys or the configuration is wrong.
     """
+    for secret in (api_key, api_secret, database_url, nats_url):
+        keep_secret(secret)
     if accounts_file is not None:
         keys = keys_of(accounts_file, account)
     elif account is not None:
