@@ -262,6 +262,8 @@ async def test_no_secret_is_in_anything_that_the_system_writes(
                 )
                 == 2
             )
+            hostless = {"DATABASE_URL": f"postgresql://keeper:{canaries['hostless']}/db", "DATABASE_URL_FROM": ""}
+            assert system.fails_to_start("without host", specifications["reporter"], hostless) == 2
             wrong_password = canaries.file("nats-wrong", canaries["wrong nats password"])
             additions = late | {"NATS_PASSWORD_FILE": str(wrong_password), "ACCOUNTS_FILE": str(wrong)}
             assert system.fails_to_start("wrong NATS password", executor, additions) == 3

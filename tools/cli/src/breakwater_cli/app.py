@@ -38,6 +38,7 @@ app.add_typer(fetch)
 app.add_typer(config_commands)
 app.add_typer(control_commands)
 
+
 def _kept(secret: str | None) -> str | None:
     """Blank an option in all that the command writes."""
     keep_secret(secret)

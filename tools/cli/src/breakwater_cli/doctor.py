@@ -25,6 +25,7 @@ from breakwater_runtime.settings import ServiceSettings
 from executor_service.account_keys import AccountKey, keys_of_file
 from executor_service.egress import check_networks
 from executor_service.preflight import Check, Egress, Preflight, Status
+from reporter_service.database import check_url
 
 LEAST_FREE_BYTES = 2 << 30
 LARGEST_CLOCK_SKEW_MS = 500
@@ -128,7 +129,7 @@ async def _nats(url: str | None) -> Finding:
 
 
 def _database(url: str) -> Finding:
-    engine = sqlalchemy.create_engine(url)
+    engine = sqlalchemy.create_engine(check_url(url))
     try:
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text("select 1"))
