@@ -4,7 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -147,8 +147,28 @@ class System:
 
     # -- what goes wrong -------------------------------------------------------------------------------------------
 
-    def fails_to_start(self, name: str, specification: ProcessSpecification, additions: dict[str, str]) -> int:
-        """Run a process that cannot start, keep what it says, and return its exit code."""
+    def failures(
+        self, specifications: dict[str, ProcessSpecification]
+    ) -> Iterator[tuple[str, ProcessSpecification, dict[str, str], int]]:
+        """Yield processes that cannot start: what is wrong, the process, its settings, its exit code."""
+        canaries = self.canaries
+        executor, late = specifications["executor-1"], {"INSTANCE": "late", "CLOCK": "wall", "BUDGET": "off"}
+        broken = canaries.file("broken.json", f'[{{"name": "main", "api_key": "{canaries["broken file"]}"')
+        yield "broken file", executor, late | {"ACCOUNTS_FILE": str(broken)}, 2
+        wrong = canaries.file("wrong.json", accounts(canaries["api key"], canaries["wrong secret"]))
+        yield "wrong secret", executor, late | {"ACCOUNTS_FILE": str(wrong)}, 1
+        yield "two ways", executor, late | {"ACCOUNTS": accounts(canaries["key twice"], canaries["secret twice"])}, 2
+        password = canaries.file("nats-wrong", canaries["wrong nats password"])
+        yield "wrong NATS password", executor, late | {"NATS_PASSWORD_FILE": str(password)}, 3
+        malformed = json.dumps([{"name": "a b", "key": canaries["broken key"], "secret": 1}])
+        yield "malformed accounts", specifications["paper-exchange"], {"ACCOUNTS": malformed}, 2
+        hostless = {"DATABASE_URL": f"postgresql://keeper:{canaries['hostless']}/db", "DATABASE_URL_FROM": ""}
+        yield "database without host", specifications["reporter"], hostless, 2
+
+    def fails_to_start(
+        self, name: str, specification: ProcessSpecification, additions: dict[str, str], code: int
+    ) -> None:
+        """Run a process that cannot start, and keep what it says."""
         wrong = with_secrets(specification, additions)
         prefix = PREFIXES[wrong.module]
         environment = {key: value for key, value in wrong.environment.items() if key != f"{prefix}HTTP_PORT"}
@@ -161,8 +181,7 @@ class System:
             check=False,
         )
         self.said[name] = done.stdout + done.stderr
-        assert self.said[name].strip(), f"{name} must say why it ends"
-        return done.returncode
+        assert (done.returncode, bool(self.said[name].strip())) == (code, True), (name, self.said[name][-1000:])
 
     def commands_that_fail(self, environment: pytest.MonkeyPatch) -> None:
         """Run commands with secrets that are wrong, given as a person gives them."""
@@ -248,26 +267,10 @@ async def test_no_secret_is_in_anything_that_the_system_writes(
                     await asyncio.sleep(0.1)
 
             # What goes wrong at the start.
-            executor = specifications["executor-1"]
-            broken = canaries.file("broken.json", f'[{{"name": "main", "api_key": "{canaries["broken file"]}"')
-            wrong = canaries.file("wrong.json", accounts(canaries["api key"], canaries["wrong secret"]))
-            late = {"INSTANCE": "late", "CLOCK": "wall", "BUDGET": "off"}
-            assert system.fails_to_start("broken file", executor, late | {"ACCOUNTS_FILE": str(broken)}) == 2
-            assert system.fails_to_start("wrong secret", executor, late | {"ACCOUNTS_FILE": str(wrong)}) != 0
-            assert system.fails_to_start("two ways", executor, late | {"ACCOUNTS": accounts("k", "s")}) == 2
-            exchange_accounts = json.dumps([{"name": "a b", "key": canaries["broken key"], "secret": 1}])
-            assert (
-                system.fails_to_start(
-                    "broken accounts", specifications["paper-exchange"], {"ACCOUNTS": exchange_accounts}
-                )
-                == 2
+            await asyncio.gather(
+                *(asyncio.to_thread(system.fails_to_start, *failure) for failure in system.failures(specifications)),
+                asyncio.to_thread(system.commands_that_fail, monkeypatch),
             )
-            hostless = {"DATABASE_URL": f"postgresql://keeper:{canaries['hostless']}/db", "DATABASE_URL_FROM": ""}
-            assert system.fails_to_start("without host", specifications["reporter"], hostless) == 2
-            wrong_password = canaries.file("nats-wrong", canaries["wrong nats password"])
-            additions = late | {"NATS_PASSWORD_FILE": str(wrong_password), "ACCOUNTS_FILE": str(wrong)}
-            assert system.fails_to_start("wrong NATS password", executor, additions) == 3
-            await asyncio.to_thread(system.commands_that_fail, monkeypatch)
 
             report = await asyncio.to_thread(load_report, system.database_url(canaries["database"]), RUN)
             assert report["fills"], "the replay must have traded"
