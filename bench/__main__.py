@@ -28,6 +28,7 @@ NAMES = (
     "latency",
     "executors",
     "burst",
+    "scaling",
     "research",
     "tracing",
     "images",

@@ -382,11 +382,14 @@ def test_migrations_run_before_the_release_only_where_all_they_need_is_there_bef
         assert bool(jobs) == (there_before and values["database"]["migrations"] != "reporter")
         needed = of_kind(objects, "Secret", "ConfigMap", "ServiceAccount", "PersistentVolumeClaim", "ExternalSecret")
         plain = {made["metadata"]["name"] for made in needed if made not in hooks}
+        if jobs and values["networkPolicy"]["enabled"]:
+            allowed = [made for made in of_kind(hooks, "NetworkPolicy") if component(made) == "migrate"]
+            assert len(allowed) == 1, "an earlier release denies whatever it does not know"
         for job in jobs:
             spec = job["spec"]["template"]["spec"]
             names = references((job,)) | {spec["serviceAccountName"]}
             assert not names & plain, "a hook must not wait for what comes after it"
-            accounts = of_kind(hooks, "ServiceAccount")
+            accounts = of_kind(hooks, "ServiceAccount", "NetworkPolicy")
             weights = [int(made["metadata"]["annotations"]["helm.sh/hook-weight"]) for made in (*accounts, job)]
             assert weights == sorted(weights)
 
