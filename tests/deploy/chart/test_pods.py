@@ -429,7 +429,7 @@ def test_keda_asks_signal_and_scales_up_at_once_and_down_slowly() -> None:
     addresses = {trigger["metadata"]["url"] for trigger in spec["triggers"]}
     assert addresses == {"http://rel-breakwater-signal.trading.svc:8080/scaling"}
     locations = {trigger["metadata"]["valueLocation"] for trigger in spec["triggers"]}
-    assert locations == {"intents_waiting", "symbols_near_target"}
+    assert locations == {"intents_waiting", "symbols_near_target", "exits_due"}
     behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
     assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 600
@@ -438,7 +438,7 @@ def test_keda_asks_signal_and_scales_up_at_once_and_down_slowly() -> None:
     queries = {trigger["metadata"]["query"] for trigger in by_prometheus["spec"]["triggers"]}
     assert queries == {
         f'max(breakwater_signal_{metric}{{namespace="trading"}})'
-        for metric in ("intents_waiting", "symbols_near_target")
+        for metric in ("intents_waiting", "symbols_near_target", "exits_due")
     }
     (fallback,) = of_kind(rendered("hpa"), "HorizontalPodAutoscaler")
     assert fallback["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 70
