@@ -24,6 +24,7 @@ ALERT_SEVERITIES: Mapping[str, Severity] = MappingProxyType(
             "entry_lost",
             "fills_missing",
             "flatten_overdue",
+            "key_refused",
             "ledger_mismatch",
             "liquidation",
             "order_unknown",
