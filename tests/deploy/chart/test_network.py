@@ -15,6 +15,7 @@ from tests.deploy.chart.chart import (
     SETS,
     Manifest,
     component,
+    environment,
     merged,
     of_kind,
     pods,
@@ -233,3 +234,13 @@ def test_without_policies_everything_is_open_as_the_notes_say() -> None:
 
 def test_the_monitoring_port_of_the_bus_is_reached_by_nobody() -> None:
     assert not [found for found in connections(rendered("minimal")) if found[2] == 8222]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_those_who_are_let_to_the_bus_are_those_who_are_told_of_it(name: str) -> None:
+    told = {
+        component(template)
+        for _, template in pods(rendered(name))
+        if any(key.endswith("_NATS_URL") for key in environment(template))
+    }
+    assert told == {sender for sender, _, _ in to_the_bus(name)}

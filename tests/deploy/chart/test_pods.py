@@ -382,11 +382,14 @@ def test_migrations_run_before_the_release_only_where_all_they_need_is_there_bef
         assert bool(jobs) == (there_before and values["database"]["migrations"] != "reporter")
         needed = of_kind(objects, "Secret", "ConfigMap", "ServiceAccount", "PersistentVolumeClaim", "ExternalSecret")
         plain = {made["metadata"]["name"] for made in needed if made not in hooks}
+        if jobs and values["networkPolicy"]["enabled"]:
+            allowed = [made for made in of_kind(hooks, "NetworkPolicy") if component(made) == "migrate"]
+            assert len(allowed) == 1, "an earlier release denies whatever it does not know"
         for job in jobs:
             spec = job["spec"]["template"]["spec"]
             names = references((job,)) | {spec["serviceAccountName"]}
             assert not names & plain, "a hook must not wait for what comes after it"
-            accounts = of_kind(hooks, "ServiceAccount")
+            accounts = of_kind(hooks, "ServiceAccount", "NetworkPolicy")
             weights = [int(made["metadata"]["annotations"]["helm.sh/hook-weight"]) for made in (*accounts, job)]
             assert weights == sorted(weights)
 
@@ -426,7 +429,7 @@ def test_keda_asks_signal_and_scales_up_at_once_and_down_slowly() -> None:
     addresses = {trigger["metadata"]["url"] for trigger in spec["triggers"]}
     assert addresses == {"http://rel-breakwater-signal.trading.svc:8080/scaling"}
     locations = {trigger["metadata"]["valueLocation"] for trigger in spec["triggers"]}
-    assert locations == {"intents_waiting", "symbols_near_target"}
+    assert locations == {"intents_waiting", "symbols_near_target", "exits_due"}
     behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
     assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 600
@@ -435,7 +438,7 @@ def test_keda_asks_signal_and_scales_up_at_once_and_down_slowly() -> None:
     queries = {trigger["metadata"]["query"] for trigger in by_prometheus["spec"]["triggers"]}
     assert queries == {
         f'max(breakwater_signal_{metric}{{namespace="trading"}})'
-        for metric in ("intents_waiting", "symbols_near_target")
+        for metric in ("intents_waiting", "symbols_near_target", "exits_due")
     }
     (fallback,) = of_kind(rendered("hpa"), "HorizontalPodAutoscaler")
     assert fallback["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 70

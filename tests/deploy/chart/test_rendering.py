@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -194,6 +195,18 @@ def test_schema_refuses_unknown_keys_everywhere() -> None:
 
     look(schema, "")
     assert free == []
+
+
+def test_the_packaged_chart_holds_what_the_links_lead_to(tmp_path: Path) -> None:
+    archive = helm.package(str(CHART), destination=str(tmp_path))
+    with helm.Chart.load(str(archive)) as packed:
+        texts = packed.render(values_of("existing-passwords"), name=RELEASE, namespace=NAMESPACE)
+    with helm.Chart.load(str(CHART)) as chart:
+        assert texts == chart.render(values_of("existing-passwords"), name=RELEASE, namespace=NAMESPACE)
+    with tarfile.open(archive) as packed_files:
+        names = packed_files.getnames()
+    assert "breakwater/files/authorization.conf" in names
+    assert not [name for name in names if "/ci/" in name or name.endswith((".py", "schema.yaml"))]
 
 
 def test_the_charts_files_are_those_of_deploy() -> None:

@@ -121,6 +121,8 @@ ALL_RIGHTS = (
         ),
         follows=(MARKET_STREAM.name, ORDER_STREAM.name, _bucket(CONTROL_BUCKET), _bucket(CONFIG_BUCKET)),
         gets=(_bucket(CHECKPOINT_BUCKET),),
+        # it tells an autoscaler how many intents wait
+        api=(f"CONSUMER.LIST.{INTENT_STREAM.name}", f"STREAM.INFO.{INTENT_STREAM.name}"),
     ),
     Rights(
         "executor-order",

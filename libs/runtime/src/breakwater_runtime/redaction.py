@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote, urlsplit
+from urllib.parse import quote, quote_plus, unquote
 
 BLANK = "[redacted]"
 SHORTEST = 4
@@ -58,12 +58,12 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _password_of(url: str) -> Iterator[str]:
-    try:
-        password = urlsplit(url).password
-    except ValueError:
-        password = url  # whatever it is, it is not shown
-    if password:
-        yield from (url, password, unquote(password))
+    """Yield the password, also one that is not escaped as a URL wants it: then each part that a parser may cut out."""
+    rest = url.partition("://")[2]
+    login, at, _place = rest.rpartition("@")
+    password = (login if at else rest.partition("/")[0]).partition(":")[2]
+    if password and (at or not password.isdecimal()):  # without a host a parser takes the password for a port
+        yield from (url, password, unquote(password), *re.split(r"[/?#@:\[\]]", password))
 
 
 def _named(value: Any, *, is_secret: bool = False) -> Iterator[str]:

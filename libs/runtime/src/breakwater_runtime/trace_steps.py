@@ -48,8 +48,11 @@ def now_ns() -> int:
 
 
 def time_text(time_ms: int) -> str:
-    """Return a venue time as ISO 8601 text with milliseconds."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    """Return a venue time as ISO 8601 text with milliseconds; one that is no time of ours as the number that it is."""
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return str(time_ms)
 
 
 # -- signal ------------------------------------------------------------------------------------------------------------

@@ -183,6 +183,7 @@ def api_table() -> dict[str, set[str]]:
         pulls = PULLED.get(stream, set())
         narrow = {REPORTER} if stream == "MD" else set()  # the clock, and no other subject
         one_filter = pulls - narrow
+        counts = {SIGNAL} if stream == "INTENT" else set()  # what waits there, for an autoscaler
         several_filters = ({NOTIFIER} if stream == "ALERT" else set()) & pulls
         table |= {
             f"STREAM.CREATE.{stream}": {SETUP},
@@ -193,7 +194,7 @@ def api_table() -> dict[str, set[str]]:
             f"STREAM.RESTORE.{stream}": set(),
             f"STREAM.LEADER.STEPDOWN.{stream}": set(),
             f"STREAM.PEER.REMOVE.{stream}": set(),
-            f"STREAM.INFO.{stream}": reads | {SETUP, OPERATOR, REPORTER},
+            f"STREAM.INFO.{stream}": reads | {SETUP, OPERATOR, REPORTER} | counts,
             f"STREAM.MSG.GET.{stream}": reads,
             f"STREAM.MSG.DELETE.{stream}": {OPERATOR} if stream == "DEAD" else set(),
             f"DIRECT.GET.{stream}": set(),
@@ -205,7 +206,7 @@ def api_table() -> dict[str, set[str]]:
             f"CONSUMER.INFO.{stream}.mine": {OPERATOR},
             f"CONSUMER.DELETE.{stream}.mine": follows,
             f"CONSUMER.PAUSE.{stream}.mine": set(),
-            f"CONSUMER.LIST.{stream}": {OPERATOR, REPORTER},
+            f"CONSUMER.LIST.{stream}": {OPERATOR, REPORTER} | counts,
             f"CONSUMER.NAMES.{stream}": set(),
             f"CONSUMER.LEADER.STEPDOWN.{stream}.mine": set(),
             f"CONSUMER.UNPIN.{stream}.mine": set(),

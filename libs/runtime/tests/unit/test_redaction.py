@@ -37,6 +37,15 @@ def test_the_parts_of_a_structured_secret_are_blanked_by_themselves() -> None:
     assert blank("someuser p@ss-word-1 p%40ss-word-1 host") == "someuser [redacted] [redacted] host"
 
 
+def test_a_password_in_a_wrong_address_is_blanked_in_each_part_that_a_parser_may_cut_out() -> None:
+    keep_secret("postgresql://someuser:half-one@half-two@host:5432/db")
+    assert blank("cannot resolve half-two@host:5432/db") == "cannot resolve [redacted]@host:5432/db"
+    keep_secret("postgresql://someuser:no-host-pw/db")
+    assert blank("invalid literal for int(): 'no-host-pw'") == "invalid literal for int(): '[redacted]'"
+    keep_secret("http://host:54321/path")
+    assert blank("http://host:54321/path") == "http://host:54321/path"
+
+
 def test_an_address_without_a_password_is_no_secret() -> None:
     keep_secret("sqlite:///var/plain-address.db")
     assert blank("sqlite:///var/plain-address.db") == "sqlite:///var/plain-address.db"

@@ -149,6 +149,11 @@ def test_a_fill_of_a_later_order_is_found_once_an_event_of_its_intent_was_seen(s
     assert [span.trace_id for span in spans] == [trace_of_intent(identity())]
 
 
+def test_an_absurd_time_is_no_failure(spans: list[Span]) -> None:
+    trace_steps.published(replace(order_event(OrderStatus.FILLED), event_time_ms=2**62), start_ns=1, is_repeat=False)
+    assert [span.attributes["event_time"] for span in spans] == [str(2**62)]
+
+
 def test_events_that_no_intent_caused_have_no_span(spans: list[Span]) -> None:
     funding = replace(fill(), order_link_id="", kind=FillKind.FUNDING)
     by_hand = replace(fill(), order_link_id="made-by-hand")

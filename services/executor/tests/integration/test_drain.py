@@ -112,7 +112,8 @@ async def in_hand(bus: Bus, count: int) -> None:
 
 async def acknowledging(bus: Bus) -> set[str]:
     """Return the instances that state what they have seen of the control document."""
-    return {key.removeprefix(SEEN_PREFIX).split(".")[0] for key in await bus.keys(CONTROL_BUCKET, SEEN_PREFIX)}
+    keys = [key for key in await bus.keys(CONTROL_BUCKET, SEEN_PREFIX) if await bus.read(CONTROL_BUCKET, key)]
+    return {key.removeprefix(SEEN_PREFIX).split(".")[0] for key in keys}
 
 
 async def asked(environment: dict[str, str], path: str) -> httpx.Response:

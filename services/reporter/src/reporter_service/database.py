@@ -47,12 +47,13 @@ def check_url(url: str) -> URL:
     """
     try:
         parsed = make_url(url)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):  # where the host is missing, the password is taken for a port and quoted
         parsed = None
     if parsed is None or parsed.drivername not in _DRIVERS:
         raise InvalidInputError(
-            "the database address must look like sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-        )
+            "the database address must look like sqlite:///FILE or postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
+            "the password URL-encoded"
+        ) from None
     if parsed.drivername.startswith(_SQLITE) and parsed.database in {None, "", ":memory:"}:
         raise InvalidInputError("the database address needs a file, e.g. sqlite:///var/breakwater.db")
     return parsed.set(drivername=_DRIVERS[parsed.drivername])

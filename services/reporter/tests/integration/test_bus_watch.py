@@ -9,7 +9,7 @@ from breakwater_runtime import subjects
 from breakwater_runtime.bus import Bus, BusError
 from breakwater_runtime.readers import LAST_PER_SUBJECT, read_stream
 from notifier_service.main import SOURCES, durable_name
-from reporter_service import consumers
+from reporter_service import consumers, metrics
 from reporter_service.bus_watch import NOTIFIER_CONSUMERS, REPORTER_CONSUMERS, BusWatch
 
 RUN = "test-run"
@@ -40,6 +40,7 @@ async def test_streams_and_buckets_are_shown_with_their_limits(bus: Bus) -> None
 
 
 async def test_consumers_are_shown_by_what_they_do(bus: Bus) -> None:
+    metrics.BUS_PENDING.clear()  # of whatever ran in this process before
     for symbol in ("BTCUSDT", "ETHUSDT"):
         await add_consumer(bus, "INTENT", f"executor-main={symbol}", f"intent.*.main.{symbol}")
         await bus.jetstream.publish(f"intent.7.main.{symbol}", b"{}")

@@ -40,3 +40,10 @@ def test_a_misspelt_name_is_refused() -> None:
 def test_the_password_is_not_shown_by_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPORTER_DATABASE_URL", "postgresql://user:hidden@host/name")
     assert "hidden" not in repr(ReporterSettings.load())
+
+
+def test_a_password_that_is_taken_for_a_port_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORTER_DATABASE_URL", "postgresql://keeper:canary-word/db")
+    with pytest.raises(SettingsError, match="URL-encoded") as raised:
+        ReporterSettings.load()
+    assert "canary" not in str(raised.value)

@@ -17,7 +17,8 @@ from breakwater_core.config import BreakwaterConfig
 from breakwater_core.events import Intent
 from breakwater_core.market import BarState, Clock, ClockKind, DailyBar, TradeBatch
 from breakwater_runtime import subjects
-from breakwater_runtime.bus import Bus, connect, stream_body
+from breakwater_runtime.bus import Bus, connect
+from breakwater_runtime.bus_streams import stream_body
 from breakwater_runtime.config_file import write_config
 from breakwater_runtime.consumers import ConsumerSpecification, PullConsumer, Received
 from breakwater_runtime.settings import ServiceSettings

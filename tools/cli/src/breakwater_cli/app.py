@@ -20,6 +20,7 @@ from breakwater_cli.running import run_async, run_until_interrupted
 from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.errors import exit_code_of, explain
 from breakwater_runtime.logs import configure_logs
+from breakwater_runtime.redaction import keep_secret
 from breakwater_runtime.service import first_cause
 
 INTERRUPTED = 130
@@ -37,6 +38,13 @@ app.add_typer(fetch)
 app.add_typer(config_commands)
 app.add_typer(control_commands)
 
+
+def _kept(secret: str | None) -> str | None:
+    """Blank an option in all that the command writes."""
+    keep_secret(secret)
+    return secret
+
+
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="YAML or JSON configuration.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given several times.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -44,6 +52,9 @@ MoreRecordings = Annotated[
     list[str] | None,
     typer.Argument(help="Further files of --recording, as in `--recording A B C`.", show_default=False),
 ]
+DATABASE_OPTION = typer.Option(
+    envvar="BREAKWATER_DATABASE_URL", help="SQLAlchemy URL; default: SQLite in --out.", callback=_kept
+)
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for report.json, report.html, the database and logs.")]
 
 
@@ -121,7 +132,7 @@ def replay(
     signals: Annotated[int, typer.Option(min=1, max=8, help="Signal processes, all hot.")] = 1,
     start: Annotated[str | None, typer.Option(help="First day, e.g. 2024-05-01.")] = None,
     end: Annotated[str | None, typer.Option(help="Last day, included.")] = None,
-    database: Annotated[str | None, typer.Option(help="SQLAlchemy URL; default: SQLite in --out.")] = None,
+    database: Annotated[str | None, DATABASE_OPTION] = None,
     run_id: Annotated[str | None, typer.Option(help="Default: derived from recording, days and configuration.")] = None,
     keep_bus: Annotated[bool, typer.Option("--keep-bus", help="Keep the store of the embedded NATS.")] = False,
     as_json: JsonOption = False,
@@ -324,7 +335,7 @@ def up(
     config: ConfigOption = None,
     overrides: SetOption = None,
     executors: Annotated[int, typer.Option(min=1, max=64)] = 2,
-    database: Annotated[str | None, typer.Option(help="SQLAlchemy URL; default: SQLite in --out.")] = None,
+    database: Annotated[str | None, DATABASE_OPTION] = None,
     reporter_port: Annotated[int, typer.Option(help="Port of the reporter's API; 0 takes a free one.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -508,7 +519,9 @@ def doctor(
     expected_address: Annotated[
         list[str] | None, typer.Option(help="Address or network that requests may leave from; may be repeated.")
     ] = None,
-    database: Annotated[str | None, typer.Option(help="SQLAlchemy URL to try.")] = None,
+    database: Annotated[
+        str | None, typer.Option(envvar="BREAKWATER_DATABASE_URL", help="SQLAlchemy URL to try.")
+    ] = None,
     nats: Annotated[str | None, typer.Option(help="NATS address to try; default: the embedded server.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -22,10 +22,12 @@ from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.bus import connect
 from breakwater_runtime.config_file import read_config
 from breakwater_runtime.errors import explain
+from breakwater_runtime.redaction import blank, keep_secret
 from breakwater_runtime.settings import ServiceSettings
 from executor_service.account_keys import AccountKey, keys_of_file
 from executor_service.egress import check_networks
 from executor_service.preflight import Check, Egress, Preflight, Status
+from reporter_service.database import check_url
 
 LEAST_FREE_BYTES = 2 << 30
 LARGEST_CLOCK_SKEW_MS = 500
@@ -130,7 +132,7 @@ async def _nats(url: str | None) -> Finding:
 
 
 def _database(url: str) -> Finding:
-    engine = sqlalchemy.create_engine(url)
+    engine = sqlalchemy.create_engine(check_url(url))
     try:
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text("select 1"))
@@ -167,7 +169,7 @@ def _finding(account: str, check: Check) -> Finding:
     return Finding(
         check.name,
         passed=not check.has_failed,
-        detail=check.detail,
+        detail=blank(check.detail),
         remedy=check.remedy,
         account=account,
         warns=check.status is Status.WARNED,
@@ -202,6 +204,8 @@ def doctor_request(
     Raises:
         InvalidInputError: If an option, the file of keys or the configuration is wrong.
     """
+    for secret in (api_key, api_secret, database_url, nats_url):
+        keep_secret(secret)
     if accounts_file is not None:
         keys = keys_of(accounts_file, account)
     elif account is not None:

@@ -6,6 +6,7 @@ from typing import Any
 from breakwater_core.errors import InvalidInputError
 from breakwater_research.report_files import write_report
 from breakwater_research.tearsheet import render_html
+from breakwater_runtime.redaction import keep_secret
 from reporter_service.reading import list_runs, load_report
 
 
@@ -62,6 +63,7 @@ def database_url_of(database: str) -> str:
         InvalidInputError: If the folder holds no database.
     """
     if "://" in database:
+        keep_secret(database)
         return database
     file = Path(database) / "breakwater.db" if Path(database).is_dir() else Path(database)
     if not file.is_file():
