@@ -169,12 +169,13 @@ class SecretWatch:
 
     async def _alert(self, outcome: Outcome, reason: str) -> None:
         now_ms = time.time_ns() // 1_000_000
+        name = "secret_unreadable" if outcome is Outcome.UNREADABLE else "secret_refused"
         alert = Alert(
-            alert_id=f"secret_{outcome.value}/{self._service}/{self._secret.name}/{now_ms}",
+            alert_id=f"{name}/{self._service}/{self._secret.name}/{now_ms}",
             run_id=self._run_id,
             severity=Severity.WARNING if outcome is Outcome.UNREADABLE else Severity.CRITICAL,
             service=self._service,
-            name=f"secret_{outcome.value}",
+            name=name,
             summary=f"{reason}; the value read before stays in use",
             event_time_ms=now_ms,
             facts={"secret": self._secret.name},
