@@ -7,8 +7,8 @@ processes as in production, in real time, with the request budget shared over th
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -131,14 +131,14 @@ async def run_burst(
     accounts: int = 20,
     executors: int = 4,
     timeout_s: float = 120.0,
-    beside: Callable[[ProcessGroup], Coroutine[Any, Any, None]] | None = None,
-    over: asyncio.Event | None = None,
+    waves: int = 1,
+    around: Callable[[ProcessGroup], AbstractAsyncContextManager[None]] = lambda _group: nullcontext(),
 ) -> Burst:
     """Run one burst and return what the exchange saw.
 
     Positions for the exits are opened before. The exits are put on the bus when half of the entries are done. They lie
     in partitions of their own: within a partition the bus keeps intents in order, so an exit waits for those before it.
-    `beside` is given the executors as the burst begins, and must end soon after `over`, which is set at its end.
+    The entries come in so many waves; each is put on the bus within the context that `around` makes of the executors.
 
     Raises:
         BenchmarkError: If an executor ends, or the burst is not over in time.
@@ -151,21 +151,23 @@ async def run_burst(
         open_system(folder, market, exchange, executors, settings) as (bus, group),
     ):
         events = _Events()
-        async with (
-            read_stream(bus, name="burst", stream="ORDER", filters=["order.>"], start=NEW_ONLY, handle=events.handle),
-            asyncio.TaskGroup() as tasks,
+        async with read_stream(
+            bus, name="burst", stream="ORDER", filters=["order.>"], start=NEW_ONLY, handle=events.handle
         ):
-            if beside is not None:
-                tasks.create_task(beside(group))
-            burst = _run(bus, exchange, events, market, entries, exits)
+            burst = _run(bus, exchange, events, market, entries, exits, waves, lambda: around(group))
             burst_entries, burst_exits, published_ms = await while_alive(group, burst, timeout_s=timeout_s)
-            if over is not None:
-                over.set()
         return _burst(exchange, limits, events, burst_entries, burst_exits, published_ms)
 
 
 async def _run(
-    bus: Bus, exchange: PaperExchange, events: _Events, market: LiveMarket, entries: int, exits: int
+    bus: Bus,
+    exchange: PaperExchange,
+    events: _Events,
+    market: LiveMarket,
+    entries: int,
+    exits: int,
+    waves: int,
+    around: Callable[[], AbstractAsyncContextManager[None]],
 ) -> tuple[list[Intent], list[Intent], int]:
     prices = {symbol: _price(exchange, symbol) for symbol in market.config.portfolio.symbols}
     held, others = _split(market, exits)
@@ -174,11 +176,16 @@ async def _run(
     await events.until(lambda: all(intent.intent_id in events.final for intent in opening))
     burst = [_intent(market, pair, Leg.ENTRY, attempt, prices) for pair, attempt in _spread(others, entries)]
     known = {intent.intent_id for intent in burst}
-    await bus.publish_all(burst)
-    await events.until(lambda: len(known & events.final.keys()) >= entries // 2)
-    closing = [_intent(market, pair, Leg.EXIT, 1, prices) for pair in held]
-    published_ms = _now_ms()
-    await bus.publish_all(closing)
+    size = -(-entries // waves)
+    for number in range(waves - 1):
+        async with around():
+            await bus.publish_all(burst[number * size : (number + 1) * size])
+    async with around():
+        await bus.publish_all(burst[(waves - 1) * size :])
+        await events.until(lambda: len(known & events.final.keys()) >= entries // 2)
+        closing = [_intent(market, pair, Leg.EXIT, 1, prices) for pair in held]
+        published_ms = _now_ms()
+        await bus.publish_all(closing)
     everything = known | {intent.intent_id for intent in closing}
     await events.until(lambda: everything <= events.final.keys())
     return burst, closing, published_ms

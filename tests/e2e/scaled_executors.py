@@ -4,7 +4,8 @@ import asyncio
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,43 +26,40 @@ class ScaledExecutors:
         environment: What the executor that is copied was started with.
         logs: Folder of their logs.
         is_over: Whether the run has ended.
-        hold: Stops what feeds the run (True) while executors start, and lets it go on (False).
-        rounds: How often all of them were ready and were drained again while the run went on.
+        rounds: How often all of them have worked and were drained again while the run went on.
         exit_codes: Of all that have ended.
     """
 
     environment: Mapping[str, str]
     logs: Path
-    is_over: Callable[[], bool]
-    hold: Callable[[bool], None] = lambda _holds: None
+    is_over: Callable[[], bool] = lambda: False
     rounds: int = 0
     exit_codes: list[int] = field(default_factory=list)
     _started: int = 0
 
-    async def come_and_go(self, count: int, *, rounds: int) -> None:
-        """Add so many executors, drain them as soon as all have worked, and so on for some rounds or until the end."""
-        while not self.is_over() and self.rounds < rounds:
-            self.hold(True)
-            processes = [await self._start() for _ in range(count)]
-            try:
-                for _, port, _ in processes:
-                    await self._until(partial(self._is_ready, port))
-                self.hold(False)
-                for _, _, log in processes:
-                    await self._until(lambda log=log: self.closed(log) > 0)
-                self.rounds += not self.is_over()
-                for process, _, _ in processes:
-                    process.send_signal(signal.SIGTERM)
-                self.exit_codes += [await asyncio.wait_for(process.wait(), 20) for process, _, _ in processes]
-            finally:
-                for process, _, _ in processes:
-                    if process.returncode is None:
-                        process.kill()
+    @asynccontextmanager
+    async def added(self, count: int) -> AsyncIterator[None]:
+        """Have so many more executors, ready, while the context is open; then drain them once each has worked."""
+        processes = [await self._start() for _ in range(count)]
+        try:
+            for _, port, _ in processes:
+                await self._until(partial(self._is_ready, port))
+            yield
+            for _, _, log in processes:
+                await self._until(partial(self._has_worked, log))
+            self.rounds += not self.is_over()
+            for process, _, _ in processes:
+                process.send_signal(signal.SIGTERM)
+            self.exit_codes += [await asyncio.wait_for(process.wait(), 30) for process, _, _ in processes]
+        finally:
+            for process, _, _ in processes:
+                if process.returncode is None:
+                    process.kill()
 
     @staticmethod
-    def closed(log: Path) -> int:
-        """Return how many intents the executor has brought to their outcome."""
-        return log.read_text(encoding="utf-8", errors="replace").count("intent_closed")
+    def _has_worked(log: Path) -> bool:
+        """Return whether the executor has brought an intent to its outcome."""
+        return "intent_closed" in log.read_text(encoding="utf-8", errors="replace")
 
     async def _start(self) -> tuple[Process, int, Path]:
         self._started += 1

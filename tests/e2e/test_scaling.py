@@ -5,7 +5,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
 
@@ -66,13 +67,11 @@ async def test_a_replay_with_executors_that_come_and_go_gives_the_report_of_the_
     talk = asyncio.create_task(running.communicate())
     try:
         first, feed = [await started(name, output, talk.done) for name in ("executor-1", "market-data")]
-
-        def hold(holds: bool) -> None:
-            if not talk.done():
-                os.kill(feed, signal.SIGSTOP if holds else signal.SIGCONT)
-
-        scaled = ScaledExecutors(settings_of(first), output / "logs", is_over=talk.done, hold=hold)
-        await scaled.come_and_go(ADDED, rounds=ROUNDS)
+        scaled = ScaledExecutors(settings_of(first), output / "logs", is_over=talk.done)
+        for _ in range(ROUNDS):
+            os.kill(feed, signal.SIGSTOP)  # else a fast machine would be done before the others have started
+            async with scaled.added(ADDED):
+                os.kill(feed, signal.SIGCONT)
         assert not talk.done(), "the run goes on with one executor"
         await asyncio.wait({talk})
     finally:
@@ -87,13 +86,16 @@ async def test_a_replay_with_executors_that_come_and_go_gives_the_report_of_the_
 
 
 async def test_a_burst_in_real_time_on_executors_that_come_and_go_is_one_order_for_each_intent(tmp_path: Path) -> None:
-    entries, exits, over = 300, 12, asyncio.Event()
-    rounds: list[ScaledExecutors] = []
+    entries, exits = 300, 12
+    scaled: list[ScaledExecutors] = []
 
-    async def come_and_go(group: ProcessGroup) -> None:
-        values = group.children["executor-1"].specification.environment
-        rounds.append(ScaledExecutors(values, group.log_directory, is_over=over.is_set))
-        await rounds[0].come_and_go(ADDED, rounds=ROUNDS)
+    @asynccontextmanager
+    async def more(group: ProcessGroup) -> AsyncIterator[None]:
+        if not scaled:
+            values = group.children["executor-1"].specification.environment
+            scaled.append(ScaledExecutors(values, group.log_directory))
+        async with scaled[0].added(ADDED):
+            yield
 
     burst = await run_burst(
         tmp_path,
@@ -102,11 +104,12 @@ async def test_a_burst_in_real_time_on_executors_that_come_and_go_is_one_order_f
         accounts=6,
         executors=1,
         address_limit=300,
-        beside=come_and_go,
-        over=over,
+        waves=ROUNDS,
+        around=more,
+        timeout_s=240,
     )
     assert burst.outcomes == {OrderStatus.FILLED: entries + exits}
     assert burst.duplicates == 0
     assert burst.breaches == 0, "also the checks of many executors that start at once keep to the exchange's limits"
-    assert rounds[0].rounds >= 1
-    assert set(rounds[0].exit_codes) == {0}
+    assert scaled[0].rounds == ROUNDS
+    assert set(scaled[0].exit_codes) == {0}

@@ -277,7 +277,7 @@ _RIGHTS = Row(
             width=24,
             steps=BAD_ABOVE_ZERO,
             custom=STACKED_BARS,
-            runbook="bus_permission_denied",
+            runbook="bus_denied",
         ),
     ],
 )

@@ -52,13 +52,6 @@ CONTENTS = {
     "password": "pw",
 }
 OTHERS = re.compile("AWS_[A-Z_]+|BREAKWATER_EGRESS_[A-Z_]+")
-AWAITED = {
-    "_(FILE|FROM)": "breakwater_runtime.secret_settings",
-    "_NATS_TLS_[A-Z]+_FILE": "breakwater_runtime.permissions",
-    "_OTLP_[A-Z_]+": "breakwater_runtime.tracing",
-    "SIGNAL_NEAR_TARGET_RATIO": "signal_service.scaling",
-}
-"""Names that the settings know as soon as this module is there, and until then are passed over here."""
 
 
 def is_there(module: str) -> bool:
@@ -76,38 +69,22 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (config,) = [made for made in of_kind(objects, "ConfigMap") if made["metadata"]["name"].endswith("-config")]
         (tmp_path / "config.yaml").write_text(config["data"]["config.yaml"])
         for name, value in environment(template).items():
-            for key, text in placed(
-                settings, name, POD if isinstance(value, dict) else value, template, tmp_path
-            ).items():
-                monkeypatch.setenv(key, text)
+            monkeypatch.setenv(name, placed(name, POD if isinstance(value, dict) else value, template, tmp_path))
         return settings.load()
 
     return loaded
 
 
-def placed(settings: type[ServiceSettings], name: str, value: str, template: Manifest, folder: Path) -> dict[str, str]:
-    """Return the variable with the paths of the pod led to files of this machine."""
+def placed(name: str, value: str, template: Manifest, folder: Path) -> str:
+    """Return the variable's value with the paths of the pod led to files of this machine."""
     if name.endswith("_CONFIG_FILE"):
         assert value == "/etc/breakwater/config.yaml"
-        return {name: str(folder / "config.yaml")}
+        return str(folder / "config.yaml")
     if name.endswith("_FROM"):
         value = reference_to_file(name, value, folder)
     elif name.endswith("_FILE") and value.startswith("/run/secrets/"):
         value = mounted(value, template, folder)
-    field = name.removeprefix(settings.model_config["env_prefix"]).lower()
-    if field in settings.model_fields:
-        return {name: value}
-    for pattern, module in AWAITED.items():
-        if re.fullmatch(f".*{pattern}", name) and not is_there(module):
-            base = re.sub("_(FILE|FROM)$", "", name)
-            secret = base.removeprefix(settings.model_config["env_prefix"]).lower() in settings.model_fields
-            return {base: secret_of(value)} if secret else {}
-    return {name: value}
-
-
-def secret_of(value: str) -> str:
-    path = value.removeprefix("file://").partition("#")[0]
-    return Path(path).read_text()
+    return value
 
 
 def mounted(path: str, template: Manifest, folder: Path) -> str:
@@ -131,7 +108,7 @@ def reference_to_file(name: str, value: str, folder: Path) -> str:
         {"ACCOUNTS": "accounts.json", "URL": "url", "TOKEN": "token", "PASSWORD": "password"}[name.split("_")[-2]]
     ]
     _, mark, field = value.partition("#")
-    if mark and is_there("breakwater_runtime.secret_settings"):
+    if mark:
         content = json.dumps({field: content})
     target = folder / name
     target.write_text(content)
@@ -182,7 +159,6 @@ def test_the_set_up_and_the_operator_are_told_where_the_bus_is() -> None:
             assert tls == {key.removeprefix(prefix): value for key, value in env.items() if "_NATS_TLS_" in key}
 
 
-@pytest.mark.skipif(not is_there("breakwater_runtime.bus_setup"), reason="the bus has no set-up of its own yet")
 @pytest.mark.parametrize("name", SETS)
 def test_the_set_up_starts_with_what_its_pod_gives_it(name: str, load: Any) -> None:
     settings = importlib.import_module("breakwater_runtime.bus_setup").BusSetupSettings

@@ -27,6 +27,10 @@ REFRESHES = Counter(
 LAST_READ = Gauge(
     "breakwater_secret_last_read_timestamp_seconds", "When a secret was last read, seconds since 1970.", ["secret"]
 )
+_ALERTS = {
+    "refused": ("secret_refused", Severity.CRITICAL),
+    "unreadable": ("secret_unreadable", Severity.WARNING),
+}
 HURRY_PAUSE_S = 2.0
 """Least seconds between two readings, also when one is asked for because a login was refused."""
 
@@ -169,11 +173,11 @@ class SecretWatch:
 
     async def _alert(self, outcome: Outcome, reason: str) -> None:
         now_ms = time.time_ns() // 1_000_000
-        name = "secret_unreadable" if outcome is Outcome.UNREADABLE else "secret_refused"
+        name, severity = _ALERTS[outcome.value]
         alert = Alert(
             alert_id=f"{name}/{self._service}/{self._secret.name}/{now_ms}",
             run_id=self._run_id,
-            severity=Severity.WARNING if outcome is Outcome.UNREADABLE else Severity.CRITICAL,
+            severity=severity,
             service=self._service,
             name=name,
             summary=f"{reason}; the value read before stays in use",
