@@ -137,12 +137,13 @@ def observer(binary: str, folder: Path) -> Any:
 async def live_system(folder: Path, observed: Observer) -> AsyncIterator[None]:
     """Run the system in real time; its prices swing through their targets every few seconds, so it enters at once."""
     async with echo_service() as echo_url:
-        nats = NatsProcess(folder / "bus")
+        nats = NatsProcess(folder / "bus", with_users=True)
         await asyncio.to_thread(nats.start)
         try:
+            await nats.make_streams()
             config, recording = _live_config(), folder / "recording"
             await asyncio.to_thread(write_waves, recording)
-            plan = _plan(folder, nats.url, LIVE_RUN_ID, config)
+            plan = _plan(folder, nats, LIVE_RUN_ID, config)
             exchange = plan.paper_exchange({"RECORDINGS": json.dumps([str(recording)])})
             live = {"MODE": "live", "EXCHANGE_URL": plan.exchange_url, "PUBLIC_STREAM_URL": plan.stream_url}
             workers = [
@@ -179,10 +180,11 @@ async def replaying_system(folder: Path, observed: Observer) -> AsyncIterator[No
     opened = open_recording([str(recording)], session=config.session.session(), symbols=SYMBOLS)
     config = config.model_copy(update={"portfolio": config.portfolio.model_copy(update={"symbols": SYMBOLS})})
     _, last_day = played_days(opened, None, None)
-    nats = NatsProcess(folder / "bus")
+    nats = NatsProcess(folder / "bus", with_users=True)
     await asyncio.to_thread(nats.start)
     try:
-        plan = replace(_plan(folder, nats.url, REPLAY_RUN_ID, config), recordings=(str(recording),))
+        await nats.make_streams()
+        plan = replace(_plan(folder, nats, REPLAY_RUN_ID, config), recordings=(str(recording),))
         values = plan.replay_values(speed=str(_REPLAY_SPEED), first_day=last_day - timedelta(days=1), last_day=last_day)
         exchange = plan.paper_exchange({"REFERENCE_PRICES": json.dumps(first_prices(opened))})
         early = [*_frequent([*plan.signal_processes(), *plan.book_keepers()])]
@@ -255,12 +257,13 @@ def _live_config() -> BreakwaterConfig:
     )
 
 
-def _plan(folder: Path, nats_url: str, run_id: str, config: BreakwaterConfig) -> SystemPlan:
+def _plan(folder: Path, nats: NatsProcess, run_id: str, config: BreakwaterConfig) -> SystemPlan:
     path = folder / "config.json"
     write_config(config, path)
     return SystemPlan(
         run_id=run_id,
-        nats_url=nats_url,
+        nats_url=nats.url,
+        passwords=nats.passwords,
         config_path=path,
         config=config,
         database_url=f"sqlite:///{(folder / 'breakwater.db').resolve()}",

@@ -32,6 +32,11 @@ def test_every_entry_is_raised_by_a_service_or_a_rule() -> None:
     assert catalogue.runbook_entries() - raised == set()
 
 
+def test_no_two_entries_have_one_anchor() -> None:
+    headings = re.findall(r"^#+ (.+)$", catalogue.RUNBOOK.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(headings) == len(set(headings))
+
+
 def test_every_alert_that_is_listed_is_published_by_some_service() -> None:
     assert ALERT_SEVERITIES.keys() - set(_words_near_alerts()) == set()
 
