@@ -222,4 +222,8 @@ def test_the_charts_files_are_those_of_deploy() -> None:
     made = {key for made in rendered("observability") if made["kind"] == "ConfigMap" for key in made["data"]}
     assert dashboards <= made
     rules = [made["spec"] for made in rendered("observability") if made["kind"] == "PrometheusRule"]
-    assert rules == [yaml.safe_load(path.read_text()) for path in sorted((folder / "rules").glob("*.yaml"))]
+    texts = [path.read_text() for path in sorted((folder / "rules").glob("*.yaml"))]
+    assert rules == [yaml.safe_load(text.replace("docs/runbook.md", "https://example.org/runbook")) for text in texts]
+    assert any("https://example.org/runbook#" in str(rule) for rule in rules)
+    pages = [made["data"] for made in rendered("observability") if made["kind"] == "ConfigMap"]
+    assert "docs/runbook.md" not in str(pages)
