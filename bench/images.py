@@ -110,6 +110,8 @@ def _project() -> Iterator[_Project]:
     finally:
         with suppress(BenchmarkError):
             project.run("down", "--volumes", "--timeout", "2")
+        for name in IMAGES:
+            _docker("image", "rm", "--no-prune", f"breakwater-bench/{name}:bench", check=False)
 
 
 def _start_to_ready_s(project: _Project, service: str) -> float:
