@@ -76,13 +76,14 @@ chart: setup  ## make values.schema.json and README.md of deploy/k8s from its va
 
 IMAGES := market-data signal executor reporter notifier paper-exchange cli
 IMAGE_PREFIX ?= breakwater
+SOURCE ?= unknown
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml | head -1)
 REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
-images:  ## build an image per service; IMAGE_PREFIX=breakwater, IMAGE_TAG=the version
+images:  ## build an image per service; IMAGE_PREFIX=breakwater, IMAGE_TAG=the version, SOURCE=address of the repository
 	@for target in $(IMAGES); do \
 	  docker build --quiet -f deploy/docker/Dockerfile --target $$target --build-arg VERSION=$(VERSION) \
-	    --build-arg REVISION=$(REVISION) -t $(IMAGE_PREFIX)/$$target:$(or $(IMAGE_TAG),$(VERSION)) . >/dev/null || exit 1; \
+	    --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(SOURCE) -t $(IMAGE_PREFIX)/$$target:$(or $(IMAGE_TAG),$(VERSION)) . >/dev/null || exit 1; \
 	  echo "$(IMAGE_PREFIX)/$$target:$(or $(IMAGE_TAG),$(VERSION))"; \
 	done
 

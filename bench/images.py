@@ -29,12 +29,13 @@ _READY = Target(must=2.0, at_most=True)
 _READY_TIMEOUT_S = 60.0
 _REST_S = 10.0
 _MEGABYTE = 1_000_000
+_TITLE = "size, start and memory of the images"
 
 
 async def measure(effort: Effort) -> Section:
-    """Build the images, run the system, and restart each service of it."""
+    """Build the images, run the system, and restart each service of it; measures nothing where Docker is not."""
     if shutil.which("docker") is None or _docker("info", check=False) == "":
-        raise BenchmarkError("Docker is not here, or its daemon does not answer")
+        return Section(_TITLE, (), ("Not measured: Docker is not here, or its daemon does not answer.",))
     return await asyncio.to_thread(_measure, effort)
 
 
@@ -60,14 +61,17 @@ def _measure(effort: Effort) -> Section:
         Figure(f"{name}, start to ready", "s", tuple(values), None if name == "paper-exchange" else _READY)
         for name, values in ready.items()
     ]
-    figures += [Figure(f"{name}, at rest", "MB", tuple(values), _MEMORY) for name, values in memory.items()]
+    figures += [
+        Figure(f"{name}, at rest", "MB", tuple(values), None if name == "paper-exchange" else _MEMORY)
+        for name, values in memory.items()
+    ]
     notes = (
         "Real time, ten symbols, against the paper exchange; a service is stopped and started while the others run.",
         "Start is when Docker started the process; ready is the first 200 of /ready. Memory is resident; MB = 1e6.",
-        f"All images share the layers of {BASE} and {_shared_mb():.0f} MB of their own size with each other.",
+        f"All images share the layers of {BASE} and {_shared_mb():.0f} MB of their own with each other.",
         "The paper exchange makes a month of prices before it is ready; it is no service that trades.",
     )
-    return Section("size, start and memory of the images", tuple(figures), notes)
+    return Section(_TITLE, tuple(figures), notes)
 
 
 class _Project:
@@ -106,6 +110,8 @@ def _project() -> Iterator[_Project]:
     finally:
         with suppress(BenchmarkError):
             project.run("down", "--volumes", "--timeout", "2")
+        for name in IMAGES:
+            _docker("image", "rm", "--no-prune", f"breakwater-bench/{name}:bench", check=False)
 
 
 def _start_to_ready_s(project: _Project, service: str) -> float:
