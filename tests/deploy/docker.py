@@ -1,5 +1,6 @@
 """Docker for tests: whether it is here, commands with their output, and the images of this checkout."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -14,7 +15,8 @@ DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 BASE_IMAGE = "python:3.12-slim"
 TARGETS = ("market-data", "signal", "executor", "reporter", "notifier", "paper-exchange", "cli")
 SERVICES = TARGETS[:-1]
-TAG = "test"
+TAG = f"test-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
+"""Tag of the images that tests build: checkouts do not take them from each other."""
 BUILD_TIMEOUT_S = 900
 
 

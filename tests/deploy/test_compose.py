@@ -16,7 +16,7 @@ import pytest
 from breakwater_recordings.synthetic_folder import ensure_synthetic
 from breakwater_runtime.config_file import read_config
 from tests.deploy.compose_file import FILE, ONCE, ROOT, SERVICES
-from tests.deploy.docker import BUILD_TIMEOUT_S, docker, missing
+from tests.deploy.docker import BUILD_TIMEOUT_S, TAG, docker, missing
 from tests.e2e.command import backtest_report, comparable
 
 PUBLIC_IMAGES = ("nats:2.12-alpine", "postgres:16-alpine", "prom/prometheus:latest")
@@ -66,7 +66,7 @@ def installation() -> Iterator[Installation]:
     found = Installation(f"breakwater-test-{os.getpid()}")
     found.environment = {
         "BREAKWATER_IMAGE_PREFIX": "breakwater-test",
-        "BREAKWATER_IMAGE_TAG": "compose",
+        "BREAKWATER_IMAGE_TAG": f"compose-{TAG}",
         "BREAKWATER_API_PORT": "0",
         "BREAKWATER_PROMETHEUS_PORT": "0",
         "BREAKWATER_DAYS": str(DAYS),

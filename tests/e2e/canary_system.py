@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from breakwater_cli.nats_process import NatsProcess
 from breakwater_cli.processes import ProcessSpecification
-from breakwater_runtime.bus import Bus
+from breakwater_runtime.bus import Bus, BusError
 from breakwater_runtime.settings import ServiceSettings
 
 PREFIXES = {
@@ -194,10 +194,15 @@ async def messages_of(bus: Bus, *streams: str) -> dict[str, str]:
     for stream in streams or (await bus.api("STREAM.NAMES"))["streams"]:
         state = (await bus.api(f"STREAM.INFO.{stream}"))["state"]
         texts = []
-        for sequence in range(state["first_seq"], state["last_seq"] + 1):
-            asked = json.dumps({"seq": sequence}).encode()
-            answer = await bus.client.request(f"$JS.API.DIRECT.GET.{stream}", asked, timeout=10)
-            texts.append(f"{dict(answer.headers or {})} {answer.data.decode(errors='replace')}")
+        for sequence in range(max(1, state["first_seq"]), state["last_seq"] + 1):  # an empty stream begins at 0
+            try:
+                stored = (await bus.api(f"STREAM.MSG.GET.{stream}", {"seq": sequence}))["message"]
+            except BusError as error:
+                if "no message found" in str(error):  # a newer entry of its key has taken its place
+                    continue
+                raise
+            parts = [base64.b64decode(stored.get(part, "")).decode(errors="replace") for part in ("hdrs", "data")]
+            texts.append(" ".join([stored["subject"], *parts]))
         found[f"stream {stream}"] = "\n".join(texts)
     return found
 
