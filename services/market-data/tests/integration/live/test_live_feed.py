@@ -309,7 +309,7 @@ async def test_the_symbols_of_a_version_that_is_to_begin_are_followed_without_a_
         await connected(exchange, listener, 3)
         for symbol, price in (("ETHUSDT", 5), ("SOLUSDT", 6), ("BTCUSDT", 7)):
             await exchange.trade(symbol, price)
-        await listener.until(lambda: len(listener.prices("BTCUSDT")) == 3)
+        await listener.until(lambda: len(listener.prices("BTCUSDT")) == 3 and len(listener.prices("SOLUSDT")) == 2)
     assert (listener.prices("BTCUSDT"), listener.prices("SOLUSDT")) == ([1, 2, 7], [4, 6])
     assert listener.prices("ETHUSDT") == [3]
     assert not listener.alerts("data_gap")
