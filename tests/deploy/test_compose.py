@@ -81,7 +81,7 @@ def installation() -> Iterator[Installation]:
     finally:
         found.compose("down", "-v", "-t", "1")
         built = docker(
-            "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=breakwater-test/*:compose"
+            "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference=breakwater-test/*:compose-{TAG}"
         )
         docker("image", "rm", "--no-prune", *built.split())
         label = f"label=com.docker.compose.project={found.project}"

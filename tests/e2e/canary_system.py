@@ -39,7 +39,7 @@ class Canaries:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
-        self.values: dict[str, str] = {PLANTED: f"canary+{secrets.token_hex(12)}/ü"}
+        self.values: dict[str, str] = {PLANTED: f"{secrets.token_hex(12)}+/ü"}
 
     def __getitem__(self, purpose: str) -> str:
         """Return the canary of a purpose; characters that are escaped in URLs belong to it."""
