@@ -11,7 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from breakwater_cli.nats_process import NatsProcess
+from breakwater_cli.nats_process import PORTS_VARIABLE, NatsProcess, port_range
 from breakwater_runtime.bus import Bus, connect
 from breakwater_runtime.settings import ServiceSettings
 
@@ -22,6 +22,16 @@ hypothesis.settings.load_profile("breakwater")
 _WHOLE_SYSTEM = Path(__file__).parent / "tests" / "e2e"
 
 
+def pytest_configure() -> None:
+    """Give each test process ports of its own: one whose server is down for a moment keeps the port."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        ports = port_range()
+        number, share = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")), len(ports) // workers
+        os.environ[PORTS_VARIABLE] = f"{ports[number * share]}-{ports[(number + 1) * share - 1]}"
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that take all of a machine in one of the test processes, so that no two of them run at once."""
     for item in items:

