@@ -19,9 +19,6 @@ hypothesis.settings.register_profile("breakwater", deadline=None)  # no test ass
 hypothesis.settings.load_profile("breakwater")
 
 
-_WHOLE_SYSTEM = Path(__file__).parent / "tests" / "e2e"
-
-
 def pytest_configure() -> None:
     """Give each test process ports of its own: one whose server is down for a moment keeps the port."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
@@ -33,9 +30,12 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that take all of a machine in one of the test processes, so that no two of them run at once."""
+    """Keep tests that take all of a machine in one of the test processes, so that no two of them run at once.
+
+    Modules that belong elsewhere say so: those with Docker mostly wait for it, and share images and ports.
+    """
     for item in items:
-        if item.get_closest_marker("slow") or item.path.is_relative_to(_WHOLE_SYSTEM):
+        if item.get_closest_marker("slow") and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group("whole-system"))
 
 

@@ -27,6 +27,7 @@ SPEED = 21_600
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("docker"),
     pytest.mark.timeout(BUILD_TIMEOUT_S + 300),
     pytest.mark.skipif(missing(*PUBLIC_IMAGES) is not None, reason=str(missing(*PUBLIC_IMAGES))),
 ]

@@ -28,6 +28,7 @@ from tests.deploy.docker import (
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("docker"),
     pytest.mark.timeout(900),
     pytest.mark.skipif(missing() is not None, reason=str(missing())),
 ]
