@@ -440,6 +440,8 @@ def test_keda_asks_signal_and_scales_up_at_once_and_down_slowly() -> None:
         f'max(breakwater_signal_{metric}{{namespace="trading"}})'
         for metric in ("intents_waiting", "symbols_near_target", "exits_due")
     }
+    empty = {trigger["metadata"]["ignoreNullValues"] for trigger in by_prometheus["spec"]["triggers"]}
+    assert empty == {"false"}, "no answer would count as zero, and the fallback would never hold"
     (fallback,) = of_kind(rendered("hpa"), "HorizontalPodAutoscaler")
     assert fallback["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 70
 
