@@ -69,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
         found = FIXED.get(path) or self._kept(path, body)
         self._send(404 if found is None else 200, json.dumps(found or ABSENT).encode(), "application/json")
 
-    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _answer
+    do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _answer  # noqa: N815 - names that http.server calls
 
     def _kept(self, path: str, body: bytes) -> dict[str, Any] | None:
         if self.command == "GET":
@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_arguments: Any) -> None:
         """Say nothing."""
 
 

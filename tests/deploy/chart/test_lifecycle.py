@@ -112,7 +112,9 @@ def test_another_version_of_the_chart_makes_another_job(tmp_path: Path) -> None:
     copied = copy_of_the_chart(tmp_path / "chart", version="0.1.1")
     with helm.Chart.load(str(copied)) as chart:
         texts = chart.render({}, name=RELEASE, namespace=NAMESPACE)
-    made = [one for path, text in texts.items() if path.endswith("jobs.yaml") for one in yaml.safe_load_all(text) if one]
+    made = [
+        one for path, text in texts.items() if path.endswith("jobs.yaml") for one in yaml.safe_load_all(text) if one
+    ]
     assert of_kind(made, "Job")[0]["metadata"]["name"] != of_kind(render({}), "Job")[0]["metadata"]["name"]
 
 
@@ -133,7 +135,7 @@ def test_a_chart_without_the_bus_users_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(copied / "files")
     with (
         helm.Chart.load(str(copied)) as chart,
-        pytest.raises(helm.HelmError, match="lacks files/authorization.conf"),
+        pytest.raises(helm.HelmError, match=r"lacks files/authorization\.conf"),
     ):
         chart.render({}, name=RELEASE, namespace=NAMESPACE)
 
