@@ -97,6 +97,16 @@ def test_a_server_that_never_got_ready_does_not_hold_up_the_version_that_mends_i
         assert made["spec"]["podManagementPolicy"] == "Parallel", made["metadata"]["name"]
 
 
+def test_nothing_gives_up_on_a_bus_or_database_that_takes_long() -> None:
+    for made in of_kind(render(BUNDLED), "StatefulSet"):
+        for container in made["spec"]["template"]["spec"]["containers"]:
+            if made["metadata"]["name"] in PASSWORDS:
+                probe = container["startupProbe"]
+                assert probe["periodSeconds"] * probe["failureThreshold"] >= 900, "recovery of a full volume"
+    (job,) = of_kind(render(BUNDLED), "Job")
+    assert "activeDeadlineSeconds" not in job["spec"], "a storage class that comes an hour later still gives streams"
+
+
 @pytest.mark.parametrize(
     "values",
     [{"podAnnotations": {"example.com/team": "desk"}}, {"logLevel": "debug", "nats": {"setup": {"replicas": 1}}}],
