@@ -108,61 +108,51 @@ class Machine:
         self.bus_port = free_port()
 
     def containers(self) -> list[Container]:
-        """Return all containers, none of them started."""
-        return [self._bus(made) if component(made) == "nats" else self._python(made) for made in self._templates()]
+        """Return all containers, a process for each replica, none of them started."""
+        made = []
+        for owner, template in pods(self.objects):
+            claims = [claim["metadata"]["name"] for claim in owner["spec"].get("volumeClaimTemplates", [])]
+            for number in range(owner["spec"].get("replicas", 1)):
+                pod = f"{component(template)}-{number}"
+                volumes = self._volumes(pod, [*template["spec"]["volumes"], *({"name": name} for name in claims)])
+                start = self._bus if component(template) == "nats" else self._service
+                made.append(start(pod, template, volumes))
+        return made
 
-    def _templates(self) -> list[Manifest]:
-        """Return the pod templates, with their claims as volumes."""
-        return [
-            template
-            | {
-                "spec": template["spec"]
-                | {
-                    "volumes": template["spec"]["volumes"]
-                    + [
-                        {"name": claim["metadata"]["name"], "emptyDir": {}}
-                        for claim in made["spec"].get("volumeClaimTemplates", [])
-                    ]
-                }
-            }
-            for made, template in pods(self.objects)
-        ]
-
-    def _python(self, template: Manifest) -> Container:
-        name = component(template)
-        volumes = self._volumes(template)
+    def _service(self, pod: str, template: Manifest, volumes: dict[str, Path]) -> Container:
         before = None
-        for number, container in enumerate(template["spec"].get("initContainers", [])):
-            before = self._process(f"{name}-before-{number}", name, container, volumes)
+        for container in template["spec"].get("initContainers", []):
+            before = self._process(pod, f"{pod}-{container['name']}", container, volumes)
         (container,) = template["spec"]["containers"]
-        made = self._process(name, name, container, volumes)
+        made = self._process(pod, component(template), container, volumes)
         made.before = before
         return made
 
-    def _process(self, title: str, name: str, container: dict[str, Any], volumes: dict[str, Path]) -> Container:
+    def _process(self, pod: str, name: str, container: dict[str, Any], volumes: dict[str, Path]) -> Container:
         mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
         module = MODULES.get(name, f"{name.replace('-', '_')}_service")
-        given = {entry["name"]: self._value(entry, name, mounts) for entry in container.get("env", [])}
-        given |= {key: str(self.ports[name]) for key in given if key.endswith("_HTTP_PORT")}
+        given = {entry["name"]: self._value(entry, pod, mounts) for entry in container.get("env", [])}
+        port = None
+        if any(key.endswith("_HTTP_PORT") for key in given):  # the Service leads to the first pod
+            port = self.ports[name] if pod.endswith("-0") else free_port()
+        given |= {key: str(port) for key in given if key.endswith("_HTTP_PORT")}
         given |= {key: "127.0.0.1" for key in given if key.endswith("_HTTP_HOST")}
-        is_service = any(key.endswith("_HTTP_PORT") for key in given)
         arguments = container.get("command", ["", "-m", module])[1:]
         return Container(
-            title,
+            name,
             [sys.executable, *(self._here(argument, mounts) for argument in arguments)],
             {"PATH": os.environ["PATH"], "HOME": str(self.folder)} | given,
-            self.folder / f"{title}.log",
-            self.ports[name] if is_service else None,
+            self.folder / f"{pod}-{container['name']}.log",
+            port,
         )
 
-    def _value(self, entry: dict[str, Any], name: str, mounts: dict[str, Path]) -> str:
+    def _value(self, entry: dict[str, Any], pod: str, mounts: dict[str, Path]) -> str:
         if reference := entry.get("valueFrom", {}).get("secretKeyRef"):
             return self.secrets[reference["name"]][reference["key"]]
-        return f"{name}-0" if "valueFrom" in entry else self._here(entry["value"], mounts)
+        return pod if "valueFrom" in entry else self._here(entry["value"], mounts)
 
-    def _bus(self, template: Manifest) -> Container:
+    def _bus(self, pod: str, template: Manifest, volumes: dict[str, Path]) -> Container:
         (container,) = template["spec"]["containers"]
-        volumes = self._volumes(template)
         mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
         config = volumes["config"] / "nats.conf"
         config.write_text(
@@ -170,19 +160,19 @@ class Machine:
             .replace("0.0.0.0:4222", f"127.0.0.1:{self.bus_port}")
             .replace("0.0.0.0:8222", f"127.0.0.1:{self.ports['nats']}")
         )
-        environment = {entry["name"]: self._value(entry, "nats", mounts) for entry in container["env"]}
+        environment = {entry["name"]: self._value(entry, pod, mounts) for entry in container["env"]}
         command = [str(binary_path()), *container["command"][1:-1], str(config)]
         return Container("nats", command, {"PATH": os.environ["PATH"], **environment}, self.folder / "nats.log")
 
-    def _volumes(self, template: Manifest) -> dict[str, Path]:
+    def _volumes(self, pod: str, volumes: list[dict[str, Any]]) -> dict[str, Path]:
         """Write what the pod's volumes hold and return the folder of each."""
         folders = {}
-        for volume in template["spec"]["volumes"]:
+        for volume in volumes:
             claim = volume.get("persistentVolumeClaim", {}).get("claimName")
             if claim in self.claims:
                 folders[volume["name"]] = self.claims[claim]
                 continue
-            folder = folders[volume["name"]] = self.folder / component(template) / volume["name"]
+            folder = folders[volume["name"]] = self.folder / pod / volume["name"]
             folder.mkdir(parents=True)
             held = self.configurations[volume["configMap"]["name"]] if "configMap" in volume else {}
             if secret := volume.get("secret"):

@@ -31,8 +31,6 @@ from tests.e2e.command import backtest_report, comparable
 
 VALUES: dict[str, Any] = {
     "config": {"portfolio": {"symbols": ["BTCUSDT", "ETHUSDT"]}},
-    "executor": {"replicas": 1},
-    "signal": {"replicas": 1},
     "operator": {"enabled": False},
 }
 STRATEGY = {"k_long": 0.2, "k_short": 0.2, "ma_window": 2, "stop_loss": 0.01}
