@@ -1,5 +1,6 @@
 """The CloudFormation template: valid, everything behind the one address, and the outputs that the chart needs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,18 @@ def test_every_node_reaches_the_world_through_the_one_address(template: dict[str
         assert {tables[subnet["Ref"]] for subnet in group["Properties"]["Subnets"]} <= behind
 
 
+def test_the_cluster_has_what_the_chart_needs_of_it(template: dict[str, Any]) -> None:
+    """Volumes, NetworkPolicies that are enforced, and both ways in which pods prove who they are."""
+    addons = {made["Properties"]["AddonName"]: made for made in resources(template, "AWS::EKS::Addon").values()}
+    assert set(addons) == {"vpc-cni", "aws-ebs-csi-driver", "eks-pod-identity-agent"}
+    assert json.loads(addons["vpc-cni"]["Properties"]["ConfigurationValues"]) == {"enableNetworkPolicy": "true"}
+    (driver,) = addons["aws-ebs-csi-driver"]["Properties"]["PodIdentityAssociations"]
+    assert driver["RoleArn"] == {"Fn::GetAtt": ["VolumeRole", "Arn"]}
+    assert "NodeGroup" in addons["aws-ebs-csi-driver"]["DependsOn"], "its controller needs a node to become ready"
+    (provider,) = resources(template, "AWS::IAM::OIDCProvider").values()
+    assert provider["Properties"]["ClientIdList"] == ["sts.amazonaws.com"]
+
+
 def test_the_address_and_the_books_outlive_the_stack(template: dict[str, Any]) -> None:
     (address,) = resources(template, "AWS::EC2::EIP").values()
     (database,) = resources(template, "AWS::RDS::DBInstance").values()
@@ -59,9 +72,15 @@ def test_the_address_and_the_books_outlive_the_stack(template: dict[str, Any]) -
 
 
 def test_outputs_name_what_the_charts_values_need(template: dict[str, Any]) -> None:
-    assert {"EgressIp", "EgressNodeLabel", "ClusterName", "DatabaseHost", "DatabasePort", "DatabaseSecretArn"} == set(
-        template["Outputs"]
-    )
+    assert set(template["Outputs"]) == {
+        "EgressIp",
+        "EgressNodeLabel",
+        "ClusterName",
+        "IdentityProviderArn",
+        "DatabaseHost",
+        "DatabasePort",
+        "DatabaseSecretArn",
+    }
     (tainted,) = [
         group["Properties"]
         for group in resources(template, "AWS::EKS::Nodegroup").values()

@@ -42,7 +42,7 @@ natsCaSecret: {{ default $values.nats.tls.serverSecret $values.nats.tls.caSecret
 natsSecret: {{ include "breakwater.secretName" (dict "root" . "source" $values.nats.passwords "name" "nats") }}
 accountsSecret: {{ include "breakwater.secretName" (dict "root" . "source" $values.exchange.accounts "name" "accounts") }}
 accountsKey: {{ ternary "accounts.json" $values.exchange.accounts.key $simulated }}
-databaseSecret: {{ if eq $values.database.mode "bundled" }}{{ $name }}-postgres{{ else }}{{ include "breakwater.secretName" (dict "root" . "source" $values.database.url "name" "database") }}{{ end }}
+databaseSecret: {{ if eq $values.database.mode "bundled" }}{{ default (printf "%s-postgres" $name) $values.database.existingSecret }}{{ else }}{{ include "breakwater.secretName" (dict "root" . "source" $values.database.url "name" "database") }}{{ end }}
 databaseKey: {{ ternary "url" $values.database.url.key (eq $values.database.mode "bundled") }}
 slackSecret: {{ include "breakwater.secretName" (dict "root" . "source" $values.slack.token "name" "slack") }}
 hasSlack: {{ not (empty (include "breakwater.isGiven" $values.slack.token)) }}

@@ -46,7 +46,11 @@
 {{- $facts := .facts -}}
 {{- $component := .component -}}
 - to: {{ toJson $policy.dns }}
-  ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+  ports:
+    {{- range $policy.dnsPorts | default (list 53) }}
+    - {port: {{ int . }}, protocol: UDP}
+    - {port: {{ int . }}, protocol: TCP}
+    {{- end }}
 {{- if has $component (include "breakwater.busUsers" .root | fromJsonArray) }}
 {{- if $facts.natsBundled }}
 - to:
@@ -102,6 +106,10 @@
     {{- include "breakwater.portOf" (default "https://aws" $values.aws.endpointUrl) | nindent 4 }}
 {{- if eq $values.aws.identity "podIdentity" }}
 - to: [{ipBlock: {cidr: 169.254.170.23/32}}]
+  ports: [{port: 80, protocol: TCP}]
+{{- else if eq $values.aws.identity "none" }}
+# the node's role, or what answers in its place
+- to: [{ipBlock: {cidr: 169.254.169.254/32}}]
   ports: [{port: 80, protocol: TCP}]
 {{- end }}
 {{- end }}

@@ -2,12 +2,29 @@
 
 {{- define "breakwater.rules" -}}
 {{- $faults := list -}}
-{{- range tuple "exchange" "secrets" "replay" "bus" "books" "egress" "scaling" "rest" -}}
+{{- range tuple "mode" "exchange" "secrets" "replay" "bus" "books" "egress" "scaling" "rest" -}}
 {{- $faults = concat $faults (default list (include (printf "breakwater.rules.%s" .) $ | fromYaml).faults) -}}
 {{- end -}}
 {{- if $faults -}}
 {{- fail (printf "\n\nThese values do not go together:\n  - %s\n" (join "\n  - " $faults)) -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+Paper, testnet and live are one run, `live`: on one bus and in one set of books they would take each other's positions for their own. The
+ConfigMap tells the mode of a release, the Secret with the bus's passwords that of one whose volumes were kept.
+*/}}
+{{- define "breakwater.rules.mode" -}}
+{{- $name := include "breakwater.fullname" . -}}
+{{- $before := "" -}}
+{{- range list (list "ConfigMap" "config") (list "Secret" "nats") -}}
+{{- $made := lookup "v1" (first .) $.Release.Namespace (printf "%s-%s" $name (last .)) -}}
+{{- $before = $before | default (dig "metadata" "annotations" "breakwater.io/mode" "" $made) -}}
+{{- end -}}
+faults:
+{{- if and $before (ne $before .Values.mode) }}
+  - "the bus and the books of this release are those of mode {{ $before }}: install mode {{ .Values.mode }} in a namespace of its own"
+{{- end }}
 {{- end -}}
 
 {{- define "breakwater.rules.exchange" -}}
@@ -149,6 +166,9 @@ faults:
 faults:
 {{- if and (eq $database.mode "external") (not $given) }}
   - "database.mode is external: set database.url.existingSecret (or .from, or .external.key) to its URL"
+{{- end }}
+{{- if and $database.existingSecret (ne $database.mode "bundled") }}
+  - "database.existingSecret is for database.mode bundled, which is {{ $database.mode }}; an external database's URL comes from database.url"
 {{- end }}
 {{- if and (ne $database.mode "external") $given }}
   - "database.url is for database.mode external, which is {{ $database.mode }}"

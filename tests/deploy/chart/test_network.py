@@ -46,13 +46,15 @@ OFFICE = Place("private network", address="10.40.7.7")
 METADATA = Place("metadata of the node", address="169.254.169.254")
 POD_IDENTITY = Place("pod identity agent", address="169.254.170.23")
 DNS_SERVER = Place("dns", {"k8s-app": "kube-dns"}, {"kubernetes.io/metadata.name": "kube-system"})
+OPENSHIFT_DNS = Place("dns of OpenShift", {}, {"kubernetes.io/metadata.name": "openshift-dns"})
 STRANGER, PROMETHEUS, KEDA, INGRESS, NATS_CLUSTER = map(
     pod_elsewhere, ("default", "monitoring", "keda", "ingress", "nats")
 )
 OUTSIDE = (
-    INTERNET, OFFICE, METADATA, POD_IDENTITY, DNS_SERVER, STRANGER, PROMETHEUS, KEDA, INGRESS, NATS_CLUSTER,
+    INTERNET, OFFICE, METADATA, POD_IDENTITY, DNS_SERVER, OPENSHIFT_DNS, STRANGER, PROMETHEUS, KEDA, INGRESS,
+    NATS_CLUSTER,
 )  # fmt: skip
-PORTS = (BUS, 4223, DATABASE, 5433, HTTP, HTTPS, 8443, 80, DNS, 8222, 9000, 4318)
+PORTS = (BUS, 4223, DATABASE, 5433, HTTP, HTTPS, 8443, 80, DNS, 5353, 8222, 9000, 4318)
 
 
 def own_pods(objects: tuple[Manifest, ...]) -> list[Place]:
@@ -121,7 +123,8 @@ type Connections = set[tuple[str, str, int]]
 def expected(name: str) -> Connections:
     """Return what the diagram allows for these values."""
     own = {place.name for place in own_pods(rendered(name))}
-    made = {(sender, DNS_SERVER.name, DNS) for sender in own - {"nats", "postgres"}}
+    server, port = (OPENSHIFT_DNS, 5353) if name == "existing-passwords" else (DNS_SERVER, DNS)
+    made = {(sender, server.name, port) for sender in own - {"nats", "postgres"}}
     for part in (to_the_bus, to_the_books, to_the_exchange, to_other_services, to_watch):
         made |= {(sender, receiver, port) for sender, receiver, port in part(name) if {sender, receiver} & own}
     return made
@@ -178,6 +181,8 @@ def to_other_services(name: str) -> Connections:
         made |= {(sender, receiver, port) for receiver in ANYWHERE if receiver not in agents}
         if values["aws"]["identity"] == "podIdentity":
             made.add((sender, POD_IDENTITY.name, 80))
+        if values["aws"]["identity"] == "none":
+            made.add((sender, METADATA.name, 80))
     if values["tracing"]["endpoint"]:
         made |= {(sender, PROMETHEUS.name, 4318) for sender in (*SERVICES, "paper-exchange")}
     return made

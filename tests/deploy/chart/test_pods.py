@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import promql_parser
 import pytest
 
 from tests.deploy.chart.chart import (
@@ -436,10 +437,15 @@ def test_keda_asks_signal_and_scales_up_at_once_and_down_slowly() -> None:
     assert behavior["scaleDown"]["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 60}]
     (by_prometheus,) = of_kind(rendered("keda-prometheus"), "ScaledObject")
     queries = {trigger["metadata"]["query"] for trigger in by_prometheus["spec"]["triggers"]}
+    polled = 'time() - breakwater_signal_intents_polled_timestamp_seconds{namespace="trading"}'
     assert queries == {
-        f'max(breakwater_signal_{metric}{{namespace="trading"}})'
+        f'max(breakwater_signal_{metric}{{namespace="trading"}} and on (instance) {polled} < 120)'
         for metric in ("intents_waiting", "symbols_near_target", "exits_due")
-    }
+    }, "gauges that nobody has renewed do not count"
+    for query in queries:
+        promql_parser.parse(query)
+    empty = {trigger["metadata"]["ignoreNullValues"] for trigger in by_prometheus["spec"]["triggers"]}
+    assert empty == {"false"}, "no answer would count as zero, and the fallback would never hold"
     (fallback,) = of_kind(rendered("hpa"), "HorizontalPodAutoscaler")
     assert fallback["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"] == 70
 

@@ -197,6 +197,22 @@ def test_schema_refuses_unknown_keys_everywhere() -> None:
     assert free == []
 
 
+def test_schema_is_of_the_draft_that_every_helm_reads() -> None:
+    """Draft 7, in which whatever stands beside a `$ref` is ignored."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
+    jsonschema.Draft7Validator.check_schema(schema)
+
+    def look(node: Any) -> None:
+        if isinstance(node, dict):
+            assert "$ref" not in node or set(node) == {"$ref"}
+            assert not {"prefixItems", "dependentRequired", "unevaluatedProperties"} & set(node)
+        for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else []:
+            look(part)
+
+    look(schema)
+
+
 def test_the_packaged_chart_holds_what_the_links_lead_to(tmp_path: Path) -> None:
     archive = helm.package(str(CHART), destination=str(tmp_path))
     with helm.Chart.load(str(archive)) as packed:

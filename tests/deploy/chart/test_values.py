@@ -109,6 +109,10 @@ BY_RULE: list[tuple[dict[str, Any], str]] = [
     ),
     ({"database": {"mode": "external"}}, "database.mode is external: set database.url.existingSecret"),
     ({"database": {"url": {"existingSecret": "rds"}}}, "database.url is for database.mode external, which is sqlite"),
+    (
+        {"database": {"existingSecret": "books"}},
+        "database.existingSecret is for database.mode bundled, which is sqlite",
+    ),
     ({"database": {"migrations": "hook"}}, "database.migrations hook runs before the chart's objects exist"),
     ({"reporter": {"replicas": 2}}, "database.mode sqlite needs reporter.replicas 1"),
     ({"slack": {"token": {"existingSecret": "slack"}}}, "slack.token needs slack.channel"),
