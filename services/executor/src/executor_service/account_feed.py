@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from breakwater_bybit.decoding import decode_execution_frame
 from breakwater_bybit.errors import CredentialError
@@ -17,6 +18,9 @@ from executor_service.account_keeper import AccountKeeper
 from executor_service.account_keys import AccountKey
 from executor_service.alarm import SERVICE
 from executor_service.venue_clock import wall_clock_ms
+
+_FIRST_LOGIN_PAUSE_S, _LONGEST_LOGIN_PAUSE_S = 2.0, 60.0
+"""After a refused login the same key is tried again: the route may be mended, or the exchange has erred."""
 
 
 class AccountFeed:
@@ -40,7 +44,7 @@ class AccountFeed:
             endpoint: Base URL of the stream.
             health: Shows the state of the stream.
             rotating: Where a new key may come from; None: a refused key ends the feed.
-            raise_alert: Is told that the exchange refuses the key while a new one is waited for.
+            raise_alert: Is told once that the exchange refuses the key, until it has taken one.
         """
         self._keeper = keeper
         self._endpoint = endpoint
@@ -55,6 +59,7 @@ class AccountFeed:
         """Set after each connection."""
         self._key = key
         self._replaced = asyncio.Event()
+        self._refused = 0  # logins in a row
         self._stream = self._stream_of(key)
 
     def _stream_of(self, key: AccountKey) -> PrivateStream:
@@ -88,13 +93,14 @@ class AccountFeed:
             metrics.PRIVATE_STREAM.labels(self._keeper.name).set(0)
 
     async def _wait_for_key(self, rotating: RotatingSecret, error: CredentialError) -> None:
-        """Return once there is another key; meanwhile nothing of the account is known."""
+        """Return once there is another key, or it is time to try this one again; fills are read over REST meanwhile."""
         name = self._keeper.name
         self._replaced.clear()
         metrics.PRIVATE_STREAM.labels(name).set(0)
         self._health.fail(self._condition, f"the exchange refuses the key: {error}")
         rotating.hurry()
-        if self._raise_alert is not None:
+        self._refused += 1
+        if self._refused == 1 and self._raise_alert is not None:
             now_ms = wall_clock_ms()
             await self._raise_alert(
                 Alert(
@@ -103,12 +109,15 @@ class AccountFeed:
                     severity=Severity.CRITICAL,
                     service=SERVICE,
                     name="key_refused",
-                    summary=f"the exchange refuses the key of {name}; put a new one into {rotating.origin}",
+                    summary=f"the exchange refuses the key of {name} ({error}); unless it is the address that it "
+                    f"refuses, put a new key into {rotating.origin}",
                     event_time_ms=now_ms,
                     account=name,
                 )
             )
-        await self._replaced.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_pause_s(self._refused)):
+                await self._replaced.wait()
 
     async def work(self) -> None:
         """Publish what comes, one frame after the other, until cancelled."""
@@ -124,6 +133,7 @@ class AccountFeed:
         name = self._keeper.name
         match state:
             case Connected():
+                self._refused = 0
                 metrics.PRIVATE_STREAM.labels(name).set(1)
                 self._health.hold(self._condition)
                 self.gap.set()
@@ -138,6 +148,10 @@ class AccountFeed:
                 self.gap.set()
             case _:
                 self._health.fail(self._condition, f"the exchange refuses topics: {state.reason}")
+
+
+def _pause_s(refused: int) -> float:
+    return min(_LONGEST_LOGIN_PAUSE_S, _FIRST_LOGIN_PAUSE_S * 2.0 ** min(refused - 1, 10))
 
 
 def condition(account: str) -> str:
