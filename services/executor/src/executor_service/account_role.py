@@ -9,7 +9,7 @@ from typing import Any
 from breakwater_core.market import Clock, ClockKind
 from breakwater_runtime import codec, subjects
 from breakwater_runtime.readers import LAST_PER_SUBJECT, Delivery, read_stream
-from breakwater_runtime.service import Service
+from breakwater_runtime.service import Service, until_stopped
 from executor_service import metrics
 from executor_service.account_feed import AccountFeed
 from executor_service.account_keeper import AccountKeeper
@@ -18,6 +18,7 @@ from executor_service.bus_patience import insist
 from executor_service.bybit_account import BybitAccount
 from executor_service.day_open_store import DayOpenStore
 from executor_service.drain import Drain
+from executor_service.egress_guard import guard_of
 from executor_service.exchange_clients import ExchangeClients
 from executor_service.fitness import fitness_of
 from executor_service.intent_orders import learned_orders
@@ -218,7 +219,16 @@ async def run_account_role(
     config = settings.configuration()
     symbols = config.portfolio.symbols
     fitness = fitness_of(settings, service, clients, symbols=symbols, leverage=None)
-    await fitness.begin()
+    guard = guard_of(settings, service, clients)
+
+    async def examine() -> bool:
+        await guard.look()
+        await fitness.begin()
+        await guard.check()
+        return True
+
+    if not await until_stopped(service.stop, examine()):
+        return
     keepers, feeds, reconcilers = [], [], []
     for key in keys:
         metrics.begin_account(key.name)
@@ -248,7 +258,9 @@ async def run_account_role(
     async with (
         fitness.watched(),
         keys_followed(settings, clients, fitness, replaced=lambda key: by_name[key.name].use_key(key)),
+        asyncio.TaskGroup() as tasks,
     ):
+        tasks.create_task(guard.run(service.stop), name="egress")
         await AccountRole(settings, service, keepers, feeds, reconcilers).run()
 
 

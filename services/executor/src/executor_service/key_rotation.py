@@ -12,11 +12,13 @@ from contextlib import asynccontextmanager
 from breakwater_bybit.client import BybitClient
 from breakwater_bybit.errors import CredentialError, ExchangeError
 from breakwater_bybit.fields import MalformedPayload
+from breakwater_bybit.model import KeyInformation
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.secret_rotation import SecretRefusedError
 from executor_service import metrics
 from executor_service.account_keys import AccountKey, keys_of_text
+from executor_service.egress_rule import list_fault
 from executor_service.exchange_clients import ExchangeClients
 from executor_service.fitness import Fitness
 from executor_service.preflight import PreflightError, Report
@@ -36,6 +38,7 @@ class KeyRotation:
         fitness: Fitness,
         *,
         origin: str,
+        expected: Sequence[str] = (),
         replaced: Callable[[AccountKey], None] = lambda _key: None,
     ) -> None:
         """Prepare.
@@ -45,12 +48,14 @@ class KeyRotation:
             clients: Send the requests of each account.
             fitness: Examines accounts, and learns how the new key does.
             origin: Where new keys come from, for messages.
+            expected: Addresses or networks that a key's list must cover; empty: its list does not matter.
             replaced: Is told of each key that was put into use.
         """
         self._keys = {key.name: key for key in keys}
         self._clients = clients
         self._fitness = fitness
         self._origin = origin
+        self._expected = tuple(expected)
         self._replaced = replaced
         self._users: dict[str, str] = {}
 
@@ -81,12 +86,15 @@ class KeyRotation:
     async def _replace(self, key: AccountKey) -> None:
         old_works = await self._old_works(key.name)
         async with self._clients.client_for(key) as candidate:
-            user = await _user_of(candidate)
-            if user != self._users.setdefault(key.name, user):
+            information = await _information_of(candidate)
+            if information.user_id != self._users.setdefault(key.name, information.user_id):
                 raise SecretRefusedError("it is a key of another account of the exchange")
             report = await self._examined(key.name, candidate)
-        if old_works and (faults := [check for check in report.failures if check.name.startswith(KEY_CHECKS)]):
-            raise SecretRefusedError(" | ".join(map(str, faults)))
+        faults = [str(check) for check in report.failures if check.name.startswith(KEY_CHECKS)]
+        if self._expected and (why_not := list_fault(self._expected, information.ips)):
+            faults.append(why_not)
+        if old_works and faults:
+            raise SecretRefusedError(" | ".join(faults))
         self._clients[key.name].use_key(key.api_key, key.api_secret)
         self._keys[key.name] = key
         self._replaced(key)
@@ -117,9 +125,9 @@ class KeyRotation:
             await self._old_works(account)
 
 
-async def _user_of(candidate: BybitClient) -> str:
+async def _information_of(candidate: BybitClient) -> KeyInformation:
     try:
-        return (await candidate.key_information()).user_id
+        return await candidate.key_information()
     except CredentialError as error:
         raise SecretRefusedError(f"the exchange refuses it ({error})") from error
     except (ExchangeError, MalformedPayload) as error:
@@ -143,7 +151,14 @@ async def keys_followed(
     if rotating is None or settings.is_event_time:
         yield
         return
-    rotation = KeyRotation(settings.account_keys(), clients, fitness, origin=rotating.origin, replaced=replaced)
+    rotation = KeyRotation(
+        settings.account_keys(),
+        clients,
+        fitness,
+        origin=rotating.origin,
+        expected=settings.egress_expected_ips,
+        replaced=replaced,
+    )
     await rotation.begin()
     rotating.follow(rotation.take)
     try:
