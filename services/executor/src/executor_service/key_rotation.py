@@ -2,7 +2,7 @@
 
 A new key must be answered by the exchange, be the same account's, and pass the checks of a key (rights, address, date);
 as long as it does not, the old one stays in use, so that no exit is lost. Only where the exchange refuses the old one
-too, any key that it answers is better. Requests under way end under the key that they were sent with; orders are known
+too, any key of the account that it answers is better, and is used at once; the checks decide about entries. Requests under way end under the key that they were sent with; orders are known
 by their ids, whatever key asks for them.
 """
 
@@ -21,7 +21,7 @@ from executor_service.account_keys import AccountKey, keys_of_text
 from executor_service.egress_rule import list_fault
 from executor_service.exchange_clients import ExchangeClients
 from executor_service.fitness import Fitness
-from executor_service.preflight import PreflightError, Report
+from executor_service.preflight import Check, PreflightError, Report, Status
 from executor_service.settings import ExecutorSettings
 
 KEY_CHECKS = "key_"
@@ -89,18 +89,24 @@ class KeyRotation:
             information = await _information_of(candidate)
             if information.user_id != self._users.setdefault(key.name, information.user_id):
                 raise SecretRefusedError("it is a key of another account of the exchange")
-            report = await self._examined(key.name, candidate)
+            if not old_works:  # exits are waiting: they go out under it while it is being examined
+                self._use(key)
+            report = await self._examined(key.name, candidate, is_tried=old_works)
         faults = [str(check) for check in report.failures if check.name.startswith(KEY_CHECKS)]
         if self._expected and (why_not := list_fault(self._expected, information.ips)):
             faults.append(why_not)
         if old_works and faults:
             raise SecretRefusedError(" | ".join(faults))
+        if old_works:
+            self._use(key)
+        await self._fitness.take(key.name, report)
+
+    def _use(self, key: AccountKey) -> None:
         self._clients[key.name].use_key(key.api_key, key.api_secret)
         self._keys[key.name] = key
         self._replaced(key)
         metrics.KEY_ROTATIONS.labels(key.name, "used").inc()
         get_logger().info("account_key_rotated", account=key.name)
-        await self._fitness.take(key.name, report)
 
     async def _old_works(self, account: str) -> bool:
         """Return whether the exchange takes the key in use, and note whose it is; no answer counts as a yes."""
@@ -113,11 +119,17 @@ class KeyRotation:
         self._users[account] = information.user_id
         return True
 
-    async def _examined(self, account: str, candidate: BybitClient) -> Report:
+    async def _examined(self, account: str, candidate: BybitClient, *, is_tried: bool) -> Report:
+        """Examine the account under a new key; `is_tried`: without an outcome it is not used.
+
+        One that is in use already, as there was no other, keeps the account from entering until it has been examined.
+        """
         try:
             return await self._fitness.examine(account, candidate)
         except (PreflightError, DependencyError) as error:
-            raise SecretRefusedError(str(error)) from error
+            if is_tried:
+                raise SecretRefusedError(str(error)) from error
+            return Report(account, (Check("key", Status.FAILED, f"the new key was not examined yet: {error}"),))
 
     async def begin(self) -> None:
         """Learn whose the keys in use are, so that it is known when they are refused one day."""

@@ -275,6 +275,24 @@ async def test_a_key_that_was_revoked_first_is_replaced_by_the_next_one(desk: De
     nothing_doubled(desk)
 
 
+async def test_an_exit_that_waits_for_a_key_does_not_wait_for_its_examination(desk: Desk, faults: Any) -> None:
+    """The old key is gone and part of the exchange is down: the new key is answered, so the exit goes out under it."""
+    await desk.decide("BTCUSDT")
+    await desk.until_closed(1)
+    desk.exchange.engine.revoke_key(OLD[0])
+    await desk.decide("BTCUSDT", Leg.EXIT)
+    faults.script["account/info"] = [Fault(before=(503, b""))] * 1000
+    desk.admit(NEW)
+    desk.give(NEW)
+    await desk.until_closed(2)
+    assert desk.account.position("BTCUSDT", 0).size == 0
+    await desk.decide("ETHUSDT")
+    await desk.until_closed(3)
+    assert (desk.closed()[-1].status, desk.closed()[-1].reason) == (OrderStatus.REFUSED, "preflight_failed")
+    await until_told(desk)
+    nothing_doubled(desk)
+
+
 async def test_a_login_that_was_refused_for_a_while_is_tried_again_with_the_same_key(desk: Desk) -> None:
     """The exchange refuses the login once, e.g. as the route had changed; nobody writes a new key, as none is needed."""
     desk.exchange.engine.revoke_key(OLD[0])
