@@ -33,6 +33,7 @@ class AccountFeed:
         endpoint: str,
         health: Health,
         *,
+        ends_if_refused: bool = True,
         rotating: RotatingSecret | None = None,
         raise_alert: Callable[[Alert], Awaitable[None]] | None = None,
     ) -> None:
@@ -43,13 +44,15 @@ class AccountFeed:
             key: The account's key.
             endpoint: Base URL of the stream.
             health: Shows the state of the stream.
-            rotating: Where a new key may come from; None: a refused key ends the feed.
+            ends_if_refused: A refused login ends the feed; else it is tried again, and other accounts go on meanwhile.
+            rotating: Where a new key may come from; None: from a restart only.
             raise_alert: Is told once that the exchange refuses the key, until it has taken one.
         """
         self._keeper = keeper
         self._endpoint = endpoint
         self._health = health
         self._condition = condition(keeper.name)
+        self._ends_if_refused = ends_if_refused
         self._rotating = rotating
         self._raise_alert = raise_alert
         self._executions: asyncio.Queue[list[Execution]] = asyncio.Queue()
@@ -75,7 +78,7 @@ class AccountFeed:
         """Keep the stream up until cancelled.
 
         Raises:
-            CredentialError: If the exchange refuses a key that cannot change.
+            CredentialError: If the exchange refuses the key, unless that is tried again.
         """
         try:
             while True:
@@ -84,21 +87,24 @@ class AccountFeed:
                     await self._stream.run()
                     return
                 except CredentialError as error:
-                    if self._rotating is None:
+                    if self._ends_if_refused:
                         raise
                     if self._key is key:
-                        await self._wait_for_key(self._rotating, error)
+                        await self._wait_for_key(error)
                     self._stream = self._stream_of(self._key)
         finally:
             metrics.PRIVATE_STREAM.labels(self._keeper.name).set(0)
 
-    async def _wait_for_key(self, rotating: RotatingSecret, error: CredentialError) -> None:
+    async def _wait_for_key(self, error: CredentialError) -> None:
         """Return once there is another key, or it is time to try this one again; fills are read over REST meanwhile."""
         name = self._keeper.name
         self._replaced.clear()
         metrics.PRIVATE_STREAM.labels(name).set(0)
         self._health.fail(self._condition, f"the exchange refuses the key: {error}")
-        rotating.hurry()
+        place = "EXECUTOR_ACCOUNTS and restart"
+        if self._rotating is not None:
+            self._rotating.hurry()
+            place = self._rotating.origin
         self._refused += 1
         if self._refused == 1 and self._raise_alert is not None:
             now_ms = wall_clock_ms()
@@ -110,7 +116,7 @@ class AccountFeed:
                     service=SERVICE,
                     name="key_refused",
                     summary=f"the exchange refuses the key of {name} ({error}); unless it is the address that it "
-                    f"refuses, put a new key into {rotating.origin}",
+                    f"refuses, put a new key into {place}",
                     event_time_ms=now_ms,
                     account=name,
                 )

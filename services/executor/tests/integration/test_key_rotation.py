@@ -130,11 +130,22 @@ def given() -> dict[str, str]:
 
 
 @pytest.fixture
+def others() -> list[dict[str, str]]:
+    """Accounts that a test adds."""
+    return []
+
+
+@pytest.fixture
 async def roles(
-    nats_url: str, exchange: PaperExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+    nats_url: str,
+    exchange: PaperExchange,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, str],
+    others: list[dict[str, str]],
 ) -> AsyncIterator[Roles]:
     file = tmp_path / "accounts.json"
-    file.write_text(json.dumps([{"name": "main", "api_key": OLD[0], "api_secret": OLD[1]}]))
+    file.write_text(json.dumps([*others, {"name": "main", "api_key": OLD[0], "api_secret": OLD[1]}]))
     environment = {
         "NATS_URL": nats_url,
         "RUN_ID": "test-run",
@@ -333,4 +344,23 @@ class TestWithAnExpectedAddress:
         await desk.decide("BTCUSDT")
         await desk.until_closed(1)
         assert desk.closed()[0].status is OrderStatus.FILLED
+        nothing_doubled(desk)
+
+
+class TestWithAnAccountWhoseKeyIsRefused:
+    """One of two keys has expired when the executors start."""
+
+    @pytest.fixture
+    def others(self) -> list[dict[str, str]]:
+        return [{"name": "other", "api_key": "canary-gone-key", "api_secret": "canary-gone-secret"}]
+
+    async def test_the_other_account_is_traded_and_exits(self, desk: Desk) -> None:
+        await desk.decide("BTCUSDT")
+        await desk.until_closed(1)
+        await desk.decide("BTCUSDT", Leg.EXIT)
+        await desk.until_closed(2)
+        assert [event.status for event in desk.closed()] == [OrderStatus.FILLED] * 2
+        await until_told(desk)
+        for name in ("preflight_failed", "key_refused"):
+            assert (await desk.until_alert(name)).account == "other"
         nothing_doubled(desk)
