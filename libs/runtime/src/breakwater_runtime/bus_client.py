@@ -131,7 +131,9 @@ class BusClient(Client):
         return super().ssl_context
 
     def _connect_command(self) -> bytes:
-        if self._make_tls is not None and not self._server_info.get("tls_required"):  # else the password would go in the clear
+        if self._make_tls is not None and not self._server_info.get(
+            "tls_required"
+        ):  # else the password would go in the clear
             raise nats.errors.SecureConnRequiredError
         return super()._connect_command()
 

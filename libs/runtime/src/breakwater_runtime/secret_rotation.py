@@ -81,7 +81,8 @@ class RotatingSecret:
         """Have `take` called with each new value; it is in use once all have returned.
 
         A taker that raises, e.g. `SecretRefusedError`, refuses the value; it is offered again, also to those who took
-        it, until all do. If it changes back, the value in use is offered too, so that all have the same again. As long as nobody follows, no new value is taken.
+        it, until all do. If it changes back, the value in use is offered too, so that all have the same again. As long
+        as nobody follows, no new value is taken.
         """
         self._takers.append(take)
 

@@ -2,8 +2,8 @@
 
 A new key must be answered by the exchange, be the same account's, and pass the checks of a key (rights, address, date);
 as long as it does not, the old one stays in use, so that no exit is lost. Only where the exchange refuses the old one
-too, any key of the account that it answers is better, and is used at once; the checks decide about entries. Requests under way end under the key that they were sent with; orders are known
-by their ids, whatever key asks for them.
+too, any key of the account that it answers is better, and is used at once; the checks decide about entries. Requests
+under way end under the key that they were sent with; orders are known by their ids, whatever key asks for them.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence

@@ -268,8 +268,9 @@ async def test_a_process_on_a_foreign_address_does_not_stop_the_requests_of_the_
             while refused:
                 await asyncio.sleep(0.02)
         async with (
-            shared_budget(station.desk.bus, service="test", instance="other", exchange_url=station.exchange.rest_url)
-            as others,
+            shared_budget(
+                station.desk.bus, service="test", instance="other", exchange_url=station.exchange.rest_url
+            ) as others,
             asyncio.timeout(10),
             others.take("order/create", "main", Priority.EXIT),
         ):

@@ -305,7 +305,7 @@ async def test_an_exit_that_waits_for_a_key_does_not_wait_for_its_examination(de
 
 
 async def test_a_login_that_was_refused_for_a_while_is_tried_again_with_the_same_key(desk: Desk) -> None:
-    """The exchange refuses the login once, e.g. as the route had changed; nobody writes a new key, as none is needed."""
+    """The exchange refuses the login once, e.g. as the route had changed; nobody writes a new key: none is needed."""
     desk.exchange.engine.revoke_key(OLD[0])
     desk.exchange.sockets.drop("private", "main")
     await desk.until_alert("key_refused")
