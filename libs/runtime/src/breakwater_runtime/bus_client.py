@@ -131,9 +131,8 @@ class BusClient(Client):
         return super().ssl_context
 
     def _connect_command(self) -> bytes:
-        if self._make_tls is not None and not self._server_info.get(
-            "tls_required"
-        ):  # else the password would go in the clear
+        is_encrypted = self._server_info.get("tls_required")
+        if self._make_tls is not None and not is_encrypted:  # else the password would go in the clear
             raise nats.errors.SecureConnRequiredError
         return super()._connect_command()
 

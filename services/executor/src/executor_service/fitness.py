@@ -73,10 +73,11 @@ class Fitness:
                 if self._is_strict:
                     raise
                 refused[account] = error
-        for account, error in refused.items():
+        for account, refusal in refused.items():
             if len(refused) == len(self._examinees):
-                raise error
-            await self._take(account, Report(account, (Check("key", Status.FAILED, str(error), "give it a good key"),)))
+                raise refusal
+            check = Check("key", Status.FAILED, str(refusal), "give it a good key")
+            await self._take(account, Report(account, (check,)))
 
     async def examine(self, account: str, client: BybitClient) -> Report:
         """Examine an account through another client than its own, e.g. under a new key; nothing follows from it yet.
