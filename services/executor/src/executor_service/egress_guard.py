@@ -70,7 +70,7 @@ class EgressGuard:
         self._seen: str | None = None
         self._why_not = ""
         self._verdicts = dict.fromkeys(self._clients, UNCHECKED)
-        self._told: dict[str, Verdict] = {}
+        self._told: dict[str, str] = {}
 
     def refusal(self, account: str) -> Refused | None:
         """Return why the account may not enter, or None if it may."""
@@ -143,13 +143,13 @@ class EgressGuard:
             if before.standing is not Standing.MATCHED:
                 log.info("egress_matched", detail=verdict.detail)
             self._told.pop(account, None)
-        elif self._told.get(account) != verdict:
-            self._told[account] = verdict
+        elif self._told.get(account) != _case(verdict):
+            self._told[account] = _case(verdict)
             await self._service.bus.alert(self._alert(account, verdict))
 
     def _alert(self, account: str, verdict: Verdict) -> Alert:
         now_ms, name = wall_clock_ms(), _rule(verdict)
-        digest = hashlib.sha256(verdict.detail.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(_case(verdict).encode()).hexdigest()[:16]
         return Alert(
             alert_id=f"{name}/{account}/{now_ms // _HOUR_MS}/{digest}",
             run_id=self._service.bus.run_id,
@@ -161,6 +161,11 @@ class EgressGuard:
             account=account,
             facts={"expected": ", ".join(self._expected)},
         )
+
+
+def _case(verdict: Verdict) -> str:
+    """Return what is told once: why nothing is known may read differently each time, e.g. count seconds."""
+    return verdict.standing.value if verdict.standing is Standing.UNKNOWN else verdict.detail
 
 
 def _rule(verdict: Verdict) -> str:

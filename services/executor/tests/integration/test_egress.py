@@ -211,6 +211,20 @@ async def test_a_match_that_nothing_confirms_any_more_is_not_trusted_for_ever(
     assert station.orders() == 0
 
 
+async def test_what_is_not_known_is_told_once_however_the_reason_reads(
+    station: Station, faults: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exchange refuses the address for a while: the reason counts the seconds that are left."""
+    monkeypatch.setattr("executor_service.egress_guard.TRUST_S", 0.5)
+    async with station.order(budget=BudgetMode.PROCESS, ban_s=4):
+        await station.until_ready(True)
+        faults.script["user/query-api"] = [Fault(before=(403, b""))]
+        await station.until_ready(False, because="another 3 s")
+        await station.until_ready(False, because="another 2 s")
+        await station.until_ready(True)
+    assert station.alerts() == ["egress_unknown"]
+
+
 async def test_a_key_that_is_bound_to_expected_addresses_alone_needs_no_echo_service(station: Station) -> None:
     station.echo.body = ""
     station.bind_key(LOOPBACK)
