@@ -144,7 +144,7 @@ async def live_system(folder: Path, observed: Observer) -> AsyncIterator[None]:
             config, recording = _live_config(), folder / "recording"
             await asyncio.to_thread(write_waves, recording)
             plan = _plan(folder, nats, LIVE_RUN_ID, config)
-            exchange = plan.paper_exchange({"RECORDINGS": json.dumps([str(recording)])})
+            exchange = _with_a_bound_key(plan.paper_exchange({"RECORDINGS": json.dumps([str(recording)])}))
             live = {"MODE": "live", "EXCHANGE_URL": plan.exchange_url, "PUBLIC_STREAM_URL": plan.stream_url}
             workers = [
                 _with(worker, EXECUTOR_EGRESS_EXPECTED_IPS="127.0.0.1", EXECUTOR_EGRESS_ECHO_URL=echo_url)
@@ -159,6 +159,13 @@ async def live_system(folder: Path, observed: Observer) -> AsyncIterator[None]:
                 yield
         finally:
             await asyncio.to_thread(nats.stop)
+
+
+def _with_a_bound_key(exchange: ProcessSpecification) -> ProcessSpecification:
+    """Return the paper exchange with keys that only this machine may use, as the executors expect them."""
+    name = "PAPER_EXCHANGE_ACCOUNTS"
+    accounts = [account | {"ips": ["127.0.0.1"]} for account in json.loads(exchange.environment[name])]
+    return _with(exchange, **{name: json.dumps(accounts)})
 
 
 @asynccontextmanager

@@ -124,6 +124,11 @@ class BybitClient:
     def __repr__(self) -> str:
         return f"BybitClient({self._endpoint!r})"
 
+    @property
+    def endpoint(self) -> str:
+        """Base URL that requests go to."""
+        return self._endpoint
+
     async def __aenter__(self) -> Self:
         return self
 

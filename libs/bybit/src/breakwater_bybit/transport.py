@@ -18,7 +18,8 @@ from typing import Any
 import requests
 from pybit.unified_trading import HTTP
 from requests.adapters import HTTPAdapter
-from requests.utils import get_environ_proxies
+from requests.utils import get_environ_proxies, select_proxy
+from urllib3.exceptions import HTTPError
 
 _NEVER = frozenset({-1})
 """A set of codes that no answer has: an empty one would mean pybit's own choice, which retries orders."""
@@ -158,3 +159,31 @@ class ChannelPool:
         with self._lock:
             self._is_closed = True
         self.close_connections()
+
+
+def ask_as_the_exchange(url: str, *, exchange_url: str, timeout_s: float, longest: int) -> bytes:
+    """Return what another host answers to a request that takes the way of those to the exchange, proxies included.
+
+    Args:
+        url: What is asked for; redirects are not followed.
+        exchange_url: Base URL of the exchange: what the environment names as its proxy is used.
+        timeout_s: Limit for connecting, and for each pause of the answer.
+        longest: Bytes of the answer that are read.
+
+    Raises:
+        OSError: If there is no answer with status 200.
+    """
+    proxy = select_proxy(exchange_url, get_environ_proxies(exchange_url))
+    with requests.Session() as session:
+        session.trust_env = False
+        if proxy:
+            session.proxies.update({"http": proxy, "https": proxy})
+        headers = {"Accept": "text/plain, application/json"}
+        with session.get(url, timeout=timeout_s, allow_redirects=False, stream=True, headers=headers) as answer:
+            if answer.status_code != HTTPStatus.OK:
+                raise OSError(f"status {answer.status_code}")
+            try:
+                content: bytes = answer.raw.read(longest, decode_content=True)
+            except HTTPError as error:
+                raise OSError(type(error).__name__) from error
+            return content

@@ -1,7 +1,8 @@
 """The NATS client as the bus needs it: a denied request fails at once, and a refused password is asked for anew.
 
 nats-py tells of a denied publish only in its error callback, while the request waits for its time limit; and it closes
-for good when the server ends a connection because the password has changed.
+for good when the server ends a connection because the password has changed. It would also show the certificate that was
+read at the start for ever: after its renewal the first restart of the server would shut everybody out.
 """
 
 import asyncio
@@ -42,11 +43,11 @@ class PermissionDeniedError(nats.errors.Error):
 class BusClient(Client):
     """A connection to NATS that knows what it was denied."""
 
-    def __init__(self, *, user: str | None, needs_tls: bool) -> None:
-        """Connect as `user`; with `needs_tls` never over a connection that is not encrypted."""
+    def __init__(self, *, user: str | None, make_tls: Callable[[], ssl.SSLContext] | None = None) -> None:
+        """Connect as `user`; with `make_tls`, which reads the certificates, only over an encrypted connection."""
         super().__init__()
         self._name_of_user = user or "(none)"
-        self._needs_tls = needs_tls
+        self._make_tls = make_tls
         self._waiting: dict[str, dict[asyncio.Timeout, str]] = {}
         self.denied: set[str] = set()
         """Subjects that the server has denied on this connection; in lower case, as nats-py hands them on."""
@@ -119,8 +120,19 @@ class BusClient(Client):
             if not deadline.expired():
                 deadline.reschedule(asyncio.get_running_loop().time())
 
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        """How TLS is spoken on the next connection: certificates that were renewed meanwhile are read anew."""
+        if self._make_tls is not None:
+            try:
+                self.options["tls"] = self._make_tls()
+            except SettingsError as error:  # e.g. they are just being renewed: those read before
+                get_logger().warning("bus_certificates_not_read", reason=str(error))
+        return super().ssl_context
+
     def _connect_command(self) -> bytes:
-        if self._needs_tls and not self._server_info.get("tls_required"):  # else the password would go in the clear
+        is_encrypted = self._server_info.get("tls_required")
+        if self._make_tls is not None and not is_encrypted:  # else the password would go in the clear
             raise nats.errors.SecureConnRequiredError
         return super()._connect_command()
 
@@ -236,7 +248,7 @@ async def open_client(
         SettingsError: If a file of the settings cannot be used.
     """
     tls, user = tls_context(settings), settings.nats_user
-    client = BusClient(user=user, needs_tls=tls is not None)
+    client = BusClient(user=user, make_tls=None if tls is None else lambda: tls_context(settings) or tls)
     connection = _Connection(client, health, on_return, settings.rotating_secret("nats_password"))
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S) as connection.begun:

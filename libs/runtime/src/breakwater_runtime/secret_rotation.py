@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge
 
 from breakwater_core.errors import BreakwaterError, TransientError
 from breakwater_core.events import Alert, Severity
+from breakwater_runtime.daemon_thread import in_daemon_thread
 from breakwater_runtime.errors import explain
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.redaction import keep_secret
@@ -60,6 +61,7 @@ class RotatingSecret:
         self._text = text
         self._takers: list[Take] = []
         self._hurry = asyncio.Event()
+        self._is_mixed = False  # a refused value may be in use with some who take it, or for part of what it holds
         LAST_READ.labels(name).set_to_current_time()
 
     def __repr__(self) -> str:
@@ -79,7 +81,8 @@ class RotatingSecret:
         """Have `take` called with each new value; it is in use once all have returned.
 
         A taker that raises, e.g. `SecretRefusedError`, refuses the value; it is offered again, also to those who took
-        it, until all do or it changes. As long as nobody follows, no new value is taken.
+        it, until all do. If it changes back, the value in use is offered too, so that all have the same again. As long
+        as nobody follows, no new value is taken.
         """
         self._takers.append(take)
 
@@ -99,22 +102,26 @@ class RotatingSecret:
 
     async def _refreshed(self) -> tuple[Outcome, str]:
         try:
-            text = await asyncio.to_thread(self._reference.read)
+            text = await in_daemon_thread(self._reference.read, name=f"read-{self.name}")
         except BreakwaterError as error:
             return Outcome.UNREADABLE, explain(error)
+        except Exception as error:  # noqa: BLE001  # of a library; the text may quote anything, and the next reading comes
+            return Outcome.UNREADABLE, f"{self.name}: it could not be read ({type(error).__name__})"
         LAST_READ.labels(self.name).set_to_current_time()
-        if text == self._text:
+        is_same = text == self._text
+        if is_same and not self._is_mixed:
             return Outcome.UNCHANGED, ""
         keep_secret(text)
         if not self._takers:
             return Outcome.REFUSED, f"{self.name}: the new value takes effect at the next start"
+        self._is_mixed = True
         try:
             for take in tuple(self._takers):
                 await take(text)
         except Exception as error:  # noqa: BLE001  # whatever went wrong, the old value works and must go on doing so
             return Outcome.REFUSED, f"{self.name}: the new value is not used: {explain(error)}"
-        self._text = text
-        return Outcome.TAKEN, ""
+        self._text, self._is_mixed = text, False
+        return (Outcome.UNCHANGED if is_same else Outcome.TAKEN), ""
 
     async def pause(self, refresh_s: float) -> None:
         """Wait until the next reading is due."""

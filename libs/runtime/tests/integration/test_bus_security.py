@@ -25,6 +25,7 @@ from breakwater_cli.nats_process import AUDITOR, NatsProcess, free_port
 from breakwater_core.events import Alert, Severity
 from breakwater_runtime import bus_setup, subjects
 from breakwater_runtime.bus import Bus, BusError, connect
+from breakwater_runtime.bus_client import BusClient, tls_context
 from breakwater_runtime.bus_setup import BusSetupSettings
 from breakwater_runtime.bus_streams import bodies
 from breakwater_runtime.codec import Encoded
@@ -382,6 +383,52 @@ async def test_a_server_that_asks_for_client_certificates_refuses_who_has_none(t
         for client in (None, stranger.issue("client")):
             with pytest.raises(DependencyError, match="NATS_TLS_CERT_FILE"):
                 await reaches(tls_settings(server, authority, client))
+
+
+async def test_certificates_that_were_renewed_are_used_for_the_next_connection(tmp_path: Path) -> None:
+    """The authority itself is renewed: server and client have new files when the server comes back."""
+    ours, renewed = Authority(tmp_path, "ours"), Authority(tmp_path, "renewed")
+    certificate, key = ours.issue("server", LOOPBACK)
+    tls = f'tls {{ cert_file: "{certificate}", key_file: "{key}", ca_file: "{ours.path}", verify: true }}\n'
+    server = NatsProcess(tmp_path / "nats", additions=tls)
+    server.start()
+    client = ours.issue("client")
+    try:
+        settings = tls_settings(server, ours, client).model_copy(update={"nats_user": None})
+        async with asyncio.timeout(60), connect(settings, name="test") as bus:
+            assert await bus.create("notified", "event.a", b"x")
+            before = bus.connections
+            server.stop()
+            for old, new in zip(
+                (certificate, key, *client, ours.path),
+                (*renewed.issue("server", LOOPBACK), *renewed.issue("client"), renewed.path),
+                strict=True,
+            ):
+                new.replace(old)
+            server.start()
+            while bus.connections == before:
+                await asyncio.sleep(0.02)
+            assert await bus.create("notified", "event.b", b"x")
+    finally:
+        server.stop()
+
+
+async def test_files_of_certificates_that_cannot_be_read_leave_those_read_before_in_use(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "ours")
+    certificate, key = authority.issue("client")
+    settings = ServiceSettings(
+        nats_url="tls://127.0.0.1:1",
+        nats_tls_ca_file=authority.path,
+        nats_tls_cert_file=certificate,
+        nats_tls_key_file=key,
+    )
+    client = BusClient(user=None, make_tls=lambda: tls_context(settings))
+    before = client.ssl_context
+    other_key = authority.issue("other")[1]
+    other_key.replace(key)  # the certificate has not followed yet
+    assert client.ssl_context is before
+    authority.issue("client")
+    assert client.ssl_context is not before
 
 
 async def test_no_password_goes_to_a_server_without_tls_if_tls_was_asked_for(tmp_path: Path) -> None:

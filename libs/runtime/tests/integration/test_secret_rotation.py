@@ -22,7 +22,7 @@ from breakwater_runtime.secret_rotation import (
     SecretWatch,
     secrets_followed,
 )
-from breakwater_runtime.secret_sources import file_reference
+from breakwater_runtime.secret_sources import SecretReference, file_reference
 from breakwater_runtime.settings import ServiceSettings
 
 
@@ -132,6 +132,49 @@ async def test_a_single_failure_is_no_alert(tmp_path: Path) -> None:
     await watch.look()
     await watch.look()
     assert [alert.name for alert in alerts] == ["secret_unreadable"]
+
+
+async def test_a_value_that_only_some_have_taken_is_undone_when_it_changes_back(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("good-value")
+    secret, in_use = secret_in(path, "THING_MIXED"), {"first": "good-value", "second": "good-value"}
+
+    async def first(text: str) -> None:
+        in_use["first"] = text
+
+    async def second(text: str) -> None:
+        if text.startswith("bad"):
+            raise SecretRefusedError("it is bad")
+        in_use["second"] = text
+
+    secret.follow(first)
+    secret.follow(second)
+    path.write_text("bad-value")
+    assert (await secret.refresh())[0] == "refused"
+    path.write_text("good-value")
+    assert (await secret.refresh())[0] == "unchanged"
+    assert in_use == {"first": "good-value", "second": "good-value"}
+
+
+async def test_what_a_library_raises_ends_no_watch_and_is_not_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("good-value")
+    broken = [False]
+
+    def fetch() -> bytes:
+        if broken[0]:
+            raise KeyError("canary-in-a-key-error")
+        return path.read_bytes()
+
+    secret, alerts = RotatingSecret("THING_ODD", SecretReference("THING_ODD_FROM", "x", None, fetch), "good-value"), []
+    async with followed(secret, alerts):
+        broken[0] = True
+        await until(lambda: bool(alerts))
+        broken[0] = False
+        path.write_text("new-value")
+        await until(lambda: secret.current == "new-value")
+    assert alerts[0].name == "secret_unreadable"
+    assert "canary" not in alerts[0].summary
 
 
 async def test_what_nobody_uses_is_not_taken(tmp_path: Path) -> None:

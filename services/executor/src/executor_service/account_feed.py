@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from breakwater_bybit.decoding import decode_execution_frame
 from breakwater_bybit.errors import CredentialError
@@ -18,6 +19,9 @@ from executor_service.account_keys import AccountKey
 from executor_service.alarm import SERVICE
 from executor_service.venue_clock import wall_clock_ms
 
+_FIRST_LOGIN_PAUSE_S, _LONGEST_LOGIN_PAUSE_S = 2.0, 60.0
+"""After a refused login the same key is tried again: the route may be mended, or the exchange has erred."""
+
 
 class AccountFeed:
     """Hands what the private stream pushes to the account's keeper, in order."""
@@ -29,6 +33,7 @@ class AccountFeed:
         endpoint: str,
         health: Health,
         *,
+        ends_if_refused: bool = True,
         rotating: RotatingSecret | None = None,
         raise_alert: Callable[[Alert], Awaitable[None]] | None = None,
     ) -> None:
@@ -39,13 +44,15 @@ class AccountFeed:
             key: The account's key.
             endpoint: Base URL of the stream.
             health: Shows the state of the stream.
-            rotating: Where a new key may come from; None: a refused key ends the feed.
-            raise_alert: Is told that the exchange refuses the key while a new one is waited for.
+            ends_if_refused: A refused login ends the feed; else it is tried again, and other accounts go on meanwhile.
+            rotating: Where a new key may come from; None: from a restart only.
+            raise_alert: Is told once that the exchange refuses the key, until it has taken one.
         """
         self._keeper = keeper
         self._endpoint = endpoint
         self._health = health
         self._condition = condition(keeper.name)
+        self._ends_if_refused = ends_if_refused
         self._rotating = rotating
         self._raise_alert = raise_alert
         self._executions: asyncio.Queue[list[Execution]] = asyncio.Queue()
@@ -55,6 +62,7 @@ class AccountFeed:
         """Set after each connection."""
         self._key = key
         self._replaced = asyncio.Event()
+        self._refused = 0  # logins in a row
         self._stream = self._stream_of(key)
 
     def _stream_of(self, key: AccountKey) -> PrivateStream:
@@ -70,7 +78,7 @@ class AccountFeed:
         """Keep the stream up until cancelled.
 
         Raises:
-            CredentialError: If the exchange refuses a key that cannot change.
+            CredentialError: If the exchange refuses the key, unless that is tried again.
         """
         try:
             while True:
@@ -79,22 +87,26 @@ class AccountFeed:
                     await self._stream.run()
                     return
                 except CredentialError as error:
-                    if self._rotating is None:
+                    if self._ends_if_refused:
                         raise
                     if self._key is key:
-                        await self._wait_for_key(self._rotating, error)
+                        await self._wait_for_key(error)
                     self._stream = self._stream_of(self._key)
         finally:
             metrics.PRIVATE_STREAM.labels(self._keeper.name).set(0)
 
-    async def _wait_for_key(self, rotating: RotatingSecret, error: CredentialError) -> None:
-        """Return once there is another key; meanwhile nothing of the account is known."""
+    async def _wait_for_key(self, error: CredentialError) -> None:
+        """Return once there is another key, or it is time to try this one again; fills are read over REST meanwhile."""
         name = self._keeper.name
         self._replaced.clear()
         metrics.PRIVATE_STREAM.labels(name).set(0)
         self._health.fail(self._condition, f"the exchange refuses the key: {error}")
-        rotating.hurry()
-        if self._raise_alert is not None:
+        place = "EXECUTOR_ACCOUNTS and restart"
+        if self._rotating is not None:
+            self._rotating.hurry()
+            place = self._rotating.origin
+        self._refused += 1
+        if self._refused == 1 and self._raise_alert is not None:
             now_ms = wall_clock_ms()
             await self._raise_alert(
                 Alert(
@@ -103,12 +115,15 @@ class AccountFeed:
                     severity=Severity.CRITICAL,
                     service=SERVICE,
                     name="key_refused",
-                    summary=f"the exchange refuses the key of {name}; put a new one into {rotating.origin}",
+                    summary=f"the exchange refuses the key of {name} ({error}); unless it is the address that it "
+                    f"refuses, put a new key into {place}",
                     event_time_ms=now_ms,
                     account=name,
                 )
             )
-        await self._replaced.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_pause_s(self._refused)):
+                await self._replaced.wait()
 
     async def work(self) -> None:
         """Publish what comes, one frame after the other, until cancelled."""
@@ -124,6 +139,7 @@ class AccountFeed:
         name = self._keeper.name
         match state:
             case Connected():
+                self._refused = 0
                 metrics.PRIVATE_STREAM.labels(name).set(1)
                 self._health.hold(self._condition)
                 self.gap.set()
@@ -138,6 +154,10 @@ class AccountFeed:
                 self.gap.set()
             case _:
                 self._health.fail(self._condition, f"the exchange refuses topics: {state.reason}")
+
+
+def _pause_s(refused: int) -> float:
+    return min(_LONGEST_LOGIN_PAUSE_S, _FIRST_LOGIN_PAUSE_S * 2.0 ** min(refused - 1, 10))
 
 
 def condition(account: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from breakwater_core.market import Clock, ClockKind
 from breakwater_runtime import codec, subjects
 from breakwater_runtime.readers import LAST_PER_SUBJECT, Delivery, read_stream
-from breakwater_runtime.service import Service
+from breakwater_runtime.service import Service, until_stopped
 from executor_service import metrics
 from executor_service.account_feed import AccountFeed
 from executor_service.account_keeper import AccountKeeper
@@ -18,6 +18,7 @@ from executor_service.bus_patience import insist
 from executor_service.bybit_account import BybitAccount
 from executor_service.day_open_store import DayOpenStore
 from executor_service.drain import Drain
+from executor_service.egress_guard import guard_of
 from executor_service.exchange_clients import ExchangeClients
 from executor_service.fitness import fitness_of
 from executor_service.intent_orders import learned_orders
@@ -55,8 +56,8 @@ class AccountRole:
         self._feeds = feeds
         self._reconcilers = reconcilers
         self._clocks: asyncio.Queue[tuple[Clock, int]] = asyncio.Queue()
-        self._opening = asyncio.Lock()
-        self._opened: date | None = None
+        self._opened: dict[str, date] = {}
+        self._openings: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Keep the accounts until the service stops.
@@ -79,13 +80,13 @@ class AccountRole:
                 handle=self._clock,
             ),
         ):
-            working = [tasks.create_task(work, name=name) for name, work in self._work()]
+            working = [tasks.create_task(work, name=name) for name, work in self._work(tasks)]
             self._service.health.hold("exchange")
             await self._service.stop.wait()
-            for task in working:
+            for task in (*working, *self._openings.values()):
                 task.cancel()
 
-    def _work(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+    def _work(self, tasks: asyncio.TaskGroup) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         work: list[tuple[str, Coroutine[Any, Any, None]]] = []
         for keeper, feed, reconciler in zip(self._keepers, self._feeds, self._reconcilers, strict=True):
             work += [(f"stream-{keeper.name}", feed.run()), (f"fills-{keeper.name}", feed.work())]
@@ -95,9 +96,9 @@ class AccountRole:
                     (f"snapshots-{keeper.name}", self._snapshots(keeper)),
                     (f"reconcile-{keeper.name}", self._reconcile(reconciler, feed)),
                 ]
-        work.append(("clock", self._work_clocks()))
+        work.append(("clock", self._work_clocks(tasks)))
         if not self._settings.is_event_time:
-            work.append(("days", self._watch_days()))
+            work.append(("days", self._watch_days(tasks)))
         return work
 
     # -- the clock -------------------------------------------------------------------------------------------------
@@ -114,13 +115,13 @@ class AccountRole:
         if decoded.run_id == self._service.bus.run_id and clock.kind is ClockKind.DAY_OPENED:
             self._clocks.put_nowait((clock, delivery.sequence))
 
-    async def _work_clocks(self) -> None:
+    async def _work_clocks(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             clock, sequence = await self._clocks.get()
             if self._settings.is_event_time:
                 await self._open_in_replay(clock, sequence)
             elif clock.day == self._session.day_of(wall_clock_ms()):
-                await self._open_live(clock.day)
+                self._open_live(clock.day, tasks)
 
     async def _open_in_replay(self, clock: Clock, sequence: int) -> None:
         """Open the day on every account, compare it with its books, then report the window: the replay waits for it.
@@ -145,15 +146,18 @@ class AccountRole:
         for keeper in self._keepers:
             await keeper.clock_done(sequence)
 
-    async def _open_live(self, day: date) -> None:
-        """Open the day once on every account, as soon as its positions are flat, or after a while anyway."""
-        async with self._opening:
-            if self._opened == day:
-                return
-            async with asyncio.TaskGroup() as tasks:
-                for keeper in self._keepers:
-                    tasks.create_task(self._open_flat(keeper, day))
-            self._opened = day
+    def _open_live(self, day: date, tasks: asyncio.TaskGroup) -> None:
+        """Open the day once on every account, as soon as its positions are flat, or after a while anyway.
+
+        Each by itself: one that the exchange does not answer, e.g. as its key has expired, keeps no other one waiting.
+        """
+        for keeper in self._keepers:
+            if self._opened.get(keeper.name) == day:
+                continue
+            if (before := self._openings.get(keeper.name)) is not None:
+                before.cancel()  # a day that was never opened is over
+            self._opened[keeper.name] = day
+            self._openings[keeper.name] = tasks.create_task(self._open_flat(keeper, day), name=f"day-{keeper.name}")
 
     async def _open_flat(self, keeper: AccountKeeper, day: date) -> None:
         now_ms = wall_clock_ms()
@@ -162,15 +166,13 @@ class AccountRole:
             await keeper.warn_not_flat(day, now_ms)
         await keeper.open_day(day, wall_clock_ms())
 
-    async def _watch_days(self) -> None:
+    async def _watch_days(self, tasks: asyncio.TaskGroup) -> None:
         """Open the running day at the start, and each further one even if no clock announces it."""
         while True:
             now_ms = wall_clock_ms()
             day = self._session.day_of(now_ms)
-            if self._opened is None or (
-                self._opened != day and now_ms - self._session.day_start_ms(day) > _DAY_GRACE_MS
-            ):
-                await self._open_live(day)
+            if not self._opened or now_ms - self._session.day_start_ms(day) > _DAY_GRACE_MS:
+                self._open_live(day, tasks)
             await asyncio.sleep(_DAY_CHECK_S)
 
     # -- by the wall clock -----------------------------------------------------------------------------------------
@@ -218,7 +220,16 @@ async def run_account_role(
     config = settings.configuration()
     symbols = config.portfolio.symbols
     fitness = fitness_of(settings, service, clients, symbols=symbols, leverage=None)
-    await fitness.begin()
+    guard = guard_of(settings, service, clients)
+
+    async def examine() -> bool:
+        await guard.look()
+        await fitness.begin()
+        await guard.check()
+        return True
+
+    if not await until_stopped(service.stop, examine()):
+        return
     keepers, feeds, reconcilers = [], [], []
     for key in keys:
         metrics.begin_account(key.name)
@@ -240,6 +251,7 @@ async def run_account_role(
                 key,
                 settings.private_stream_url,
                 service.health,
+                ends_if_refused=settings.is_event_time,
                 rotating=None if settings.is_event_time else settings.rotating_secret("accounts"),
                 raise_alert=service.bus.alert,
             )
@@ -248,7 +260,9 @@ async def run_account_role(
     async with (
         fitness.watched(),
         keys_followed(settings, clients, fitness, replaced=lambda key: by_name[key.name].use_key(key)),
+        asyncio.TaskGroup() as tasks,
     ):
+        tasks.create_task(guard.run(service.stop), name="egress")
         await AccountRole(settings, service, keepers, feeds, reconcilers).run()
 
 

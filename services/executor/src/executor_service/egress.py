@@ -1,17 +1,20 @@
 """The address from which this machine's requests leave, as an echo service sees it; addresses and networks."""
 
 import asyncio
-import http.client
 import ipaddress
 import json
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from breakwater_bybit.transport import ask_as_the_exchange
 from breakwater_core.errors import InvalidInputError, TransientError
+from breakwater_runtime.daemon_thread import in_daemon_thread
 
 DEFAULT_ECHO_URL = "https://checkip.amazonaws.com"
 """Asked where addresses are expected and no echo service is named; answers with plain text."""
 _TIMEOUT_S = 5.0
+_LONGEST_S = 15.0
+"""An answer that trickles in, or a name server that hangs, is not waited for any longer."""
 _LONGEST_ANSWER = 4096
 
 type _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -61,6 +64,15 @@ def is_within(address: str, networks: Sequence[str]) -> bool:
     return False
 
 
+def is_inside(entry: str, networks: Sequence[str]) -> bool:
+    """Return whether all of an address or network lies within one of these networks."""
+    try:
+        inner = ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return False
+    return any(_holds(ipaddress.ip_network(network, strict=False), inner) for network in networks)
+
+
 def covers(bound: Sequence[str], expected: str) -> bool:
     """Return whether a key's list holds an expected address; a whole network cannot be on it, so any of it will do."""
     wanted = ipaddress.ip_network(expected, strict=False)
@@ -78,15 +90,22 @@ def bound_addresses(ips: Sequence[str]) -> tuple[str, ...]:
     return () if "*" in ips else tuple(ips)
 
 
-async def address_seen_by(url: str) -> str:
+async def address_seen_by(url: str, *, exchange_url: str) -> str:
     """Return the address that the echo service at the URL answers with, as plain text or as `{"ip": ...}`.
+
+    It is asked by the way that requests to the exchange take: through the same proxy, if there is one.
 
     Raises:
         EchoError: If it does not answer with an address.
     """
+
+    def ask() -> bytes:
+        return ask_as_the_exchange(url, exchange_url=exchange_url, timeout_s=_TIMEOUT_S, longest=_LONGEST_ANSWER)
+
     try:
-        return _address_in(await asyncio.to_thread(_get, url))
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        async with asyncio.timeout(_LONGEST_S):
+            return _address_in((await in_daemon_thread(ask, name="egress-echo")).decode())
+    except (OSError, ValueError) as error:
         host = urlsplit(url).hostname
         raise EchoError(f"no address from the echo service at {host} ({type(error).__name__})") from error
 
@@ -109,16 +128,11 @@ def _overlap(
     return first.version == second.version and first.overlaps(second)
 
 
-def _get(url: str) -> str:
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=_TIMEOUT_S)
-    try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request("GET", target, headers={"Accept": "text/plain, application/json"})
-        answer = connection.getresponse()
-        if answer.status != http.client.OK:
-            raise http.client.HTTPException(f"status {answer.status}")
-        return answer.read(_LONGEST_ANSWER).decode()
-    finally:
-        connection.close()
+def _holds(
+    outer: ipaddress.IPv4Network | ipaddress.IPv6Network, inner: ipaddress.IPv4Network | ipaddress.IPv6Network
+) -> bool:
+    return (
+        outer.version == inner.version
+        and outer.network_address <= inner.network_address  # type: ignore[operator]  # of one version
+        and outer.broadcast_address >= inner.broadcast_address  # type: ignore[operator]  # as above
+    )

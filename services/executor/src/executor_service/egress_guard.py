@@ -1,11 +1,16 @@
 """Keeps an account from entering while its requests do not leave from where they should; exits are not asked about.
 
 The address is compared at the start and again and again. Until it was known once nothing is entered; later a check that
-learns nothing (the echo service or the exchange does not answer) leaves the last answer in force.
+learns nothing (the echo service or the exchange does not answer) leaves the last answer in force, a match for some
+minutes only. Both roles compare: the account role enters nothing, but it is not ready and raises the alert.
+
+A process that is seen to leave from elsewhere shares no address with the others: what the exchange answers to its
+address must not stop their exits, so it keeps a request budget of its own until the route is mended.
 """
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
@@ -18,8 +23,9 @@ from breakwater_runtime.logs import get_logger
 from breakwater_runtime.service import Service, until_stopped
 from executor_service import metrics
 from executor_service.alarm import SERVICE
-from executor_service.egress import DEFAULT_ECHO_URL, EchoError, address_seen_by
-from executor_service.egress_rule import UNCHECKED, Standing, Verdict, judge, next_verdict
+from executor_service.egress import DEFAULT_ECHO_URL, EchoError, address_seen_by, is_within
+from executor_service.egress_rule import TRUST_S, UNCHECKED, Standing, Verdict, judge, next_verdict
+from executor_service.exchange_clients import ExchangeClients
 from executor_service.preflight import ADDRESS_REFUSED
 from executor_service.settings import ExecutorSettings
 from executor_service.venue_clock import wall_clock_ms
@@ -41,6 +47,7 @@ class EgressGuard:
         expected: tuple[str, ...],
         look: Callable[[], Awaitable[str]],
         check_s: float,
+        move: Callable[[bool], None] = lambda _is_apart: None,
     ) -> None:
         """Guard nothing if no address is expected.
 
@@ -50,14 +57,20 @@ class EgressGuard:
             expected: Addresses or networks that requests may leave from.
             look: Returns the address that the world sees, or raises `EchoError`.
             check_s: Seconds between two checks.
+            move: Is told whether requests are seen to leave from elsewhere.
         """
         self._service = service
         self._clients = dict(clients) if expected else {}
         self._expected = expected
         self._look = look
         self._check_s = check_s
+        self._move = move
+        self._trust_s = max(TRUST_S, 2 * check_s)  # so that one check without an answer does no harm
+        self._known_s: dict[str, float] = {}
+        self._seen: str | None = None
+        self._why_not = ""
         self._verdicts = dict.fromkeys(self._clients, UNCHECKED)
-        self._told: dict[str, Verdict] = {}
+        self._told: dict[str, str] = {}
 
     def refusal(self, account: str) -> Refused | None:
         """Return why the account may not enter, or None if it may."""
@@ -66,17 +79,25 @@ class EgressGuard:
             return None
         return Refused(_rule(verdict), verdict.detail)
 
+    async def look(self) -> None:
+        """Ask the echo service, before the exchange is asked anything."""
+        if not self._clients:
+            return
+        self._seen, self._why_not = None, ""
+        try:
+            self._seen = await self._look()
+        except EchoError as error:
+            self._why_not = str(error)
+        else:
+            self._move(not is_within(self._seen, self._expected))
+
     async def check(self) -> None:
         """Compare the address of every account now."""
         if not self._clients:
             return
-        seen, why_not = None, ""
-        try:
-            seen = await self._look()
-        except EchoError as error:
-            why_not = str(error)
+        await self.look()
         for account, client in self._clients.items():
-            await self._take(account, await self._examine(client, seen, why_not))
+            await self._take(account, await self._examine(client, self._seen, self._why_not))
         kept = {account: refused.detail for account in self._clients if (refused := self.refusal(account)) is not None}
         if kept:
             listed = "; ".join(f"{account}: {detail}" for account, detail in sorted(kept.items()))
@@ -90,7 +111,7 @@ class EgressGuard:
             is_kept = any(self.refusal(account) for account in self._clients)
             await until_stopped(stop, asyncio.sleep(min(self._check_s, _LONGEST_PAUSE_S) if is_kept else self._check_s))
             if not stop.is_set():
-                await self.check()
+                await until_stopped(stop, self.check())
 
     async def _examine(self, client: BybitClient, seen: str | None, why_not: str) -> Verdict:
         try:
@@ -106,8 +127,9 @@ class EgressGuard:
         return verdict
 
     async def _take(self, account: str, found: Verdict) -> None:
-        before = self._verdicts[account]
-        verdict = self._verdicts[account] = next_verdict(before, found)
+        before, now_s = self._verdicts[account], time.monotonic()
+        age_s = now_s - self._known_s.get(account, now_s)
+        verdict = self._verdicts[account] = next_verdict(before, found, age_s=age_s, trust_s=self._trust_s)
         is_matched = verdict.standing is Standing.MATCHED
         metrics.EGRESS_CHECKS.labels(account, found.standing.value).inc()
         metrics.EGRESS_MATCHED.labels(account).set(int(is_matched))
@@ -115,18 +137,19 @@ class EgressGuard:
         if found.standing is Standing.UNKNOWN:
             log.warning("egress_not_known", reason=found.detail)
         else:
+            self._known_s[account] = now_s
             metrics.EGRESS_KNOWN.labels(account).set(wall_clock_ms() / 1000)
         if is_matched:
             if before.standing is not Standing.MATCHED:
                 log.info("egress_matched", detail=verdict.detail)
             self._told.pop(account, None)
-        elif self._told.get(account) != verdict:
-            self._told[account] = verdict
+        elif self._told.get(account) != _case(verdict):
+            self._told[account] = _case(verdict)
             await self._service.bus.alert(self._alert(account, verdict))
 
     def _alert(self, account: str, verdict: Verdict) -> Alert:
         now_ms, name = wall_clock_ms(), _rule(verdict)
-        digest = hashlib.sha256(verdict.detail.encode()).hexdigest()[:16]
+        digest = hashlib.sha256(_case(verdict).encode()).hexdigest()[:16]
         return Alert(
             alert_id=f"{name}/{account}/{now_ms // _HOUR_MS}/{digest}",
             run_id=self._service.bus.run_id,
@@ -140,17 +163,23 @@ class EgressGuard:
         )
 
 
+def _case(verdict: Verdict) -> str:
+    """Return what is told once: why nothing is known may read differently each time, e.g. count seconds."""
+    return verdict.standing.value if verdict.standing is Standing.UNKNOWN else verdict.detail
+
+
 def _rule(verdict: Verdict) -> str:
     return "egress_unknown" if verdict.standing is Standing.UNKNOWN else "egress_mismatch"
 
 
-def guard_of(settings: ExecutorSettings, service: Service, clients: Mapping[str, BybitClient]) -> EgressGuard:
+def guard_of(settings: ExecutorSettings, service: Service, clients: ExchangeClients) -> EgressGuard:
     """Return the guard that the settings ask for; in a replay it guards nothing, there the preflight compares once."""
     url = settings.echo_url or DEFAULT_ECHO_URL
     return EgressGuard(
         service,
         clients,
         expected=settings.egress_expected_ips if settings.guards_egress else (),
-        look=lambda: address_seen_by(url),
+        look=lambda: address_seen_by(url, exchange_url=settings.exchange_url),
         check_s=settings.egress_check_seconds,
+        move=clients.move,
     )

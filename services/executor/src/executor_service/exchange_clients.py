@@ -1,10 +1,10 @@
 """One client per account, opened and closed together, over one request budget."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from breakwater_budget.shared import shared_budget
-from breakwater_bybit.budget import ProcessBudget, RequestBudget
+from breakwater_bybit.budget import Lease, Priority, ProcessBudget, RequestBudget
 from breakwater_bybit.client import BybitClient
 from breakwater_runtime import tracing
 from breakwater_runtime.bus import Bus
@@ -15,15 +15,38 @@ from executor_service.settings import BudgetMode, ExecutorSettings
 
 _REPLAY_TIMEOUT_S = 15.0
 """In event mode the exchange answers when the data has come that far."""
+_APART_SHARE = 0.25
+"""Of each limit of an account, for a process that leaves from another address than the others: it only exits."""
+
+
+class PlaceBudget:
+    """The budget shared with the other processes, or this one's own while its requests leave from elsewhere."""
+
+    def __init__(self, shared: RequestBudget, own: RequestBudget) -> None:
+        """Begin with the shared one."""
+        self._shared = shared
+        self._own = own
+        self.is_apart = False
+        """Whether requests leave from another address than those of the other processes."""
+
+    def take(self, endpoint: str, uid: str, priority: Priority) -> AbstractAsyncContextManager[Lease]:
+        """Wait until the request may be sent, see `RequestBudget`."""
+        return (self._own if self.is_apart else self._shared).take(endpoint, uid, priority)
 
 
 class ExchangeClients(dict[str, BybitClient]):
     """The clients by account name."""
 
-    def __init__(self, make: Callable[[AccountKey], BybitClient]) -> None:
-        """Begin with none; `make` makes a client for a key, over the shared budget."""
+    def __init__(self, make: Callable[[AccountKey], BybitClient], budget: RequestBudget | None = None) -> None:
+        """Begin with none; `make` makes a client for a key, over the budget."""
         super().__init__()
         self._make = make
+        self._budget = budget
+
+    def move(self, is_apart: bool) -> None:
+        """Take note whether requests leave from another address than those of the other processes."""
+        if isinstance(self._budget, PlaceBudget):
+            self._budget.is_apart = is_apart
 
     def client_for(self, key: AccountKey) -> BybitClient:
         """Return a further client of an account, e.g. to try a new key; the caller closes it."""
@@ -56,7 +79,7 @@ async def open_clients(
                 observer=observe if tracing.is_on() else None,
             )
 
-        clients = ExchangeClients(make)
+        clients = ExchangeClients(make, budget)
         for key in keys:
             clients[key.name] = await stack.enter_async_context(make(key, None if rotating is None else rotating.hurry))
         yield clients
@@ -74,7 +97,10 @@ async def _open_budget(settings: ExecutorSettings, bus: Bus) -> AsyncIterator[Re
                 address_limit=settings.address_limit,
                 ban_ms=round(settings.ban_s * 1000),
             ) as budget:
-                yield budget
+                own = ProcessBudget(
+                    ip_limit=settings.address_limit, share=_APART_SHARE, ban_ms=round(settings.ban_s * 1000)
+                )
+                yield PlaceBudget(budget, own)
         case BudgetMode.PROCESS:
             yield ProcessBudget(ip_limit=settings.address_limit, ban_ms=round(settings.ban_s * 1000))
         case BudgetMode.OFF:

@@ -18,7 +18,7 @@ from breakwater_runtime.logs import get_logger
 from breakwater_runtime.service import Service
 from executor_service import metrics
 from executor_service.alarm import SERVICE
-from executor_service.preflight import SYMBOL_CHECKS, Egress, Preflight, PreflightError, Report
+from executor_service.preflight import SYMBOL_CHECKS, Check, Egress, Preflight, PreflightError, Report, Status
 from executor_service.settings import ExecutorSettings
 from executor_service.venue_clock import wall_clock_ms
 
@@ -57,13 +57,27 @@ class Fitness:
     async def begin(self) -> None:
         """Examine every account.
 
+        Where the exchange refuses the key of one account, the others are traded all the same: their exits must not wait
+        for it.
+
         Raises:
-            PreflightError: If the exchange refuses a key, or a check failed and failures are not tolerated.
+            PreflightError: If the exchange refuses every key, or a check failed and failures are not tolerated.
             DependencyError: If the exchange is not reachable.
         """
+        refused: dict[str, PreflightError] = {}
         for account, examinee in self._examinees.items():
             run = examinee.preflight.require if self._is_strict else examinee.preflight.run
-            await self._take(account, await run(examinee.client))
+            try:
+                await self._take(account, await run(examinee.client))
+            except PreflightError as error:
+                if self._is_strict:
+                    raise
+                refused[account] = error
+        for account, refusal in refused.items():
+            if len(refused) == len(self._examinees):
+                raise refusal
+            check = Check("key", Status.FAILED, str(refusal), "give it a good key")
+            await self._take(account, Report(account, (check,)))
 
     async def examine(self, account: str, client: BybitClient) -> Report:
         """Examine an account through another client than its own, e.g. under a new key; nothing follows from it yet.

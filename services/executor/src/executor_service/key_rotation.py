@@ -2,8 +2,8 @@
 
 A new key must be answered by the exchange, be the same account's, and pass the checks of a key (rights, address, date);
 as long as it does not, the old one stays in use, so that no exit is lost. Only where the exchange refuses the old one
-too, any key that it answers is better. Requests under way end under the key that they were sent with; orders are known
-by their ids, whatever key asks for them.
+too, any key of the account that it answers is better, and is used at once; the checks decide about entries. Requests
+under way end under the key that they were sent with; orders are known by their ids, whatever key asks for them.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,14 +12,16 @@ from contextlib import asynccontextmanager
 from breakwater_bybit.client import BybitClient
 from breakwater_bybit.errors import CredentialError, ExchangeError
 from breakwater_bybit.fields import MalformedPayload
+from breakwater_bybit.model import KeyInformation
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.secret_rotation import SecretRefusedError
 from executor_service import metrics
 from executor_service.account_keys import AccountKey, keys_of_text
+from executor_service.egress_rule import list_fault
 from executor_service.exchange_clients import ExchangeClients
 from executor_service.fitness import Fitness
-from executor_service.preflight import PreflightError, Report
+from executor_service.preflight import Check, PreflightError, Report, Status
 from executor_service.settings import ExecutorSettings
 
 KEY_CHECKS = "key_"
@@ -36,6 +38,7 @@ class KeyRotation:
         fitness: Fitness,
         *,
         origin: str,
+        expected: Sequence[str] = (),
         replaced: Callable[[AccountKey], None] = lambda _key: None,
     ) -> None:
         """Prepare.
@@ -45,12 +48,14 @@ class KeyRotation:
             clients: Send the requests of each account.
             fitness: Examines accounts, and learns how the new key does.
             origin: Where new keys come from, for messages.
+            expected: Addresses or networks that a key's list must cover; empty: its list does not matter.
             replaced: Is told of each key that was put into use.
         """
         self._keys = {key.name: key for key in keys}
         self._clients = clients
         self._fitness = fitness
         self._origin = origin
+        self._expected = tuple(expected)
         self._replaced = replaced
         self._users: dict[str, str] = {}
 
@@ -81,18 +86,27 @@ class KeyRotation:
     async def _replace(self, key: AccountKey) -> None:
         old_works = await self._old_works(key.name)
         async with self._clients.client_for(key) as candidate:
-            user = await _user_of(candidate)
-            if user != self._users.setdefault(key.name, user):
+            information = await _information_of(candidate)
+            if information.user_id != self._users.setdefault(key.name, information.user_id):
                 raise SecretRefusedError("it is a key of another account of the exchange")
-            report = await self._examined(key.name, candidate)
-        if old_works and (faults := [check for check in report.failures if check.name.startswith(KEY_CHECKS)]):
-            raise SecretRefusedError(" | ".join(map(str, faults)))
+            if not old_works:  # exits are waiting: they go out under it while it is being examined
+                self._use(key)
+            report = await self._examined(key.name, candidate, is_tried=old_works)
+        faults = [str(check) for check in report.failures if check.name.startswith(KEY_CHECKS)]
+        if self._expected and (why_not := list_fault(self._expected, information.ips)):
+            faults.append(why_not)
+        if old_works and faults:
+            raise SecretRefusedError(" | ".join(faults))
+        if old_works:
+            self._use(key)
+        await self._fitness.take(key.name, report)
+
+    def _use(self, key: AccountKey) -> None:
         self._clients[key.name].use_key(key.api_key, key.api_secret)
         self._keys[key.name] = key
         self._replaced(key)
         metrics.KEY_ROTATIONS.labels(key.name, "used").inc()
         get_logger().info("account_key_rotated", account=key.name)
-        await self._fitness.take(key.name, report)
 
     async def _old_works(self, account: str) -> bool:
         """Return whether the exchange takes the key in use, and note whose it is; no answer counts as a yes."""
@@ -105,11 +119,17 @@ class KeyRotation:
         self._users[account] = information.user_id
         return True
 
-    async def _examined(self, account: str, candidate: BybitClient) -> Report:
+    async def _examined(self, account: str, candidate: BybitClient, *, is_tried: bool) -> Report:
+        """Examine the account under a new key; `is_tried`: without an outcome it is not used.
+
+        One that is in use already, as there was no other, keeps the account from entering until it has been examined.
+        """
         try:
             return await self._fitness.examine(account, candidate)
         except (PreflightError, DependencyError) as error:
-            raise SecretRefusedError(str(error)) from error
+            if is_tried:
+                raise SecretRefusedError(str(error)) from error
+            return Report(account, (Check("key", Status.FAILED, f"the new key was not examined yet: {error}"),))
 
     async def begin(self) -> None:
         """Learn whose the keys in use are, so that it is known when they are refused one day."""
@@ -117,9 +137,9 @@ class KeyRotation:
             await self._old_works(account)
 
 
-async def _user_of(candidate: BybitClient) -> str:
+async def _information_of(candidate: BybitClient) -> KeyInformation:
     try:
-        return (await candidate.key_information()).user_id
+        return await candidate.key_information()
     except CredentialError as error:
         raise SecretRefusedError(f"the exchange refuses it ({error})") from error
     except (ExchangeError, MalformedPayload) as error:
@@ -143,7 +163,14 @@ async def keys_followed(
     if rotating is None or settings.is_event_time:
         yield
         return
-    rotation = KeyRotation(settings.account_keys(), clients, fitness, origin=rotating.origin, replaced=replaced)
+    rotation = KeyRotation(
+        settings.account_keys(),
+        clients,
+        fitness,
+        origin=rotating.origin,
+        expected=settings.egress_expected_ips,
+        replaced=replaced,
+    )
     await rotation.begin()
     rotating.follow(rotation.take)
     try:

@@ -144,6 +144,7 @@ async def run_order_role(settings: ExecutorSettings, service: Service, clients: 
     guard = guard_of(settings, service, clients)
 
     async def examine() -> bool:
+        await guard.look()
         await fitness.begin()
         await guard.check()
         for name, account in accounts.items():

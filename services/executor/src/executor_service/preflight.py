@@ -13,7 +13,8 @@ from breakwater_core.decimals import to_text
 from breakwater_core.errors import PermanentError
 from breakwater_runtime.errors import DependencyError
 from breakwater_runtime.logs import get_logger
-from executor_service.egress import EchoError, address_seen_by, bound_addresses, covers, is_within
+from executor_service.egress import EchoError, address_seen_by, bound_addresses, is_within
+from executor_service.egress_rule import list_fault
 from executor_service.venue_clock import wall_clock_ms
 
 _CLOCK_TRIES = 3
@@ -207,7 +208,7 @@ class Preflight:
 
     async def _check_key(self, client: BybitClient) -> list[Check]:
         key = await client.key_information()
-        return [*self._permissions(key), self._expiry(key), *await self._addresses(key)]
+        return [*self._permissions(key), self._expiry(key), *await self._addresses(key, client)]
 
     def _permissions(self, key: KeyInformation) -> list[Check]:
         rights = ", ".join(key.permissions.get("ContractTrade", ())) or "none"
@@ -244,39 +245,24 @@ class Preflight:
         status = Status.WARNED if left < _EXPIRES_SOON_DAYS else Status.PASSED
         return Check("key_expiry", status, f"{left} days left", "renew the key" if status is Status.WARNED else "")
 
-    async def _addresses(self, key: KeyInformation) -> list[Check]:
+    async def _addresses(self, key: KeyInformation, client: BybitClient) -> list[Check]:
         bound = bound_addresses(key.ips)
-        is_bound = bool(bound)
-        checks = []
-        if not is_bound:
-            checks.append(
-                Check(
-                    "key_addresses",
-                    Status.WARNED,
-                    "the key is not bound to addresses",
-                    "bind the key to the fixed egress address",
-                )
-            )
-        elif missing := [address for address in self.egress.expected if not covers(bound, address)]:
-            listed = ", ".join(missing)
-            checks.append(
-                Check(
-                    "key_addresses",
-                    Status.FAILED,
-                    f"the key's list ({', '.join(bound)}) lacks {listed}",
-                    "add the expected addresses to the key's list",
-                )
-            )
+        name = "key_addresses"
+        if self.egress.expected and (why_not := list_fault(self.egress.expected, key.ips)):
+            checks = [Check(name, Status.FAILED, why_not)]
+        elif not bound:
+            remedy = "bind the key to the fixed egress address"
+            checks = [Check(name, Status.WARNED, "the key is not bound to addresses", remedy)]
         else:
-            checks.append(Check("key_addresses", Status.PASSED, f"bound to {', '.join(bound)}"))
+            checks = [Check(name, Status.PASSED, f"bound to {', '.join(bound)}")]
         if self.egress.echo_url is not None:
-            checks.append(await self._egress(self.egress.echo_url, bound))
+            checks.append(await self._egress(self.egress.echo_url, bound, client))
         return checks
 
-    async def _egress(self, url: str, bound: tuple[str, ...]) -> Check:
+    async def _egress(self, url: str, bound: tuple[str, ...], client: BybitClient) -> Check:
         name = "egress_address"
         try:
-            seen = await address_seen_by(url)
+            seen = await address_seen_by(url, exchange_url=client.endpoint)
         except EchoError as error:
             return Check(name, Status.WARNED, str(error), "check EXECUTOR_EGRESS_ECHO_URL and the network's rules")
         if self.egress.expected and not is_within(seen, self.egress.expected):

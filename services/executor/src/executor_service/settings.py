@@ -90,7 +90,7 @@ class ExecutorSettings(ServiceSettings):
     """Addresses or networks that requests leave from, separated by commas; each key's own list must cover them.
     Empty: not checked."""
     egress_check_seconds: float = Field(default=60.0, ge=0.1, le=3600)
-    """Order role, wall clock: the address is compared so often; at most every 10 s while it does not match."""
+    """Wall clock: the address is compared so often; at most every 10 s while it does not match."""
     preflight_retry_s: float = Field(default=60.0, ge=0.1, le=3600)
     """An account whose checks failed is examined again so often; meanwhile it only exits."""
     catch_up_interval_s: float = Field(default=30.0, ge=1, le=3600)
@@ -166,7 +166,7 @@ class ExecutorSettings(ServiceSettings):
     @property
     def guards_egress(self) -> bool:
         """Whether the egress address is compared again and again, and entries wait for it."""
-        return bool(self.egress_expected_ips) and self.role is Role.ORDER and not self.is_event_time
+        return bool(self.egress_expected_ips) and not self.is_event_time
 
     @property
     def echo_url(self) -> str | None:

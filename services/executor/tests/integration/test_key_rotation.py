@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,11 +124,28 @@ class Roles:
 
 
 @pytest.fixture
+def given() -> dict[str, str]:
+    """Settings that a test adds."""
+    return {}
+
+
+@pytest.fixture
+def others() -> list[dict[str, str]]:
+    """Accounts that a test adds."""
+    return []
+
+
+@pytest.fixture
 async def roles(
-    nats_url: str, exchange: PaperExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nats_url: str,
+    exchange: PaperExchange,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, str],
+    others: list[dict[str, str]],
 ) -> AsyncIterator[Roles]:
     file = tmp_path / "accounts.json"
-    file.write_text(json.dumps([{"name": "main", "api_key": OLD[0], "api_secret": OLD[1]}]))
+    file.write_text(json.dumps([*others, {"name": "main", "api_key": OLD[0], "api_secret": OLD[1]}]))
     environment = {
         "NATS_URL": nats_url,
         "RUN_ID": "test-run",
@@ -140,7 +157,7 @@ async def roles(
         "SNAPSHOT_INTERVAL_S": "1",
         "EXIT_SPREAD_S": "0",
         "DRAIN_TIMEOUT_S": "5",
-    }
+    } | given
     started = Roles(environment, monkeypatch)
     stop = asyncio.Event()
     tasks = []
@@ -267,3 +284,83 @@ async def test_a_key_that_was_revoked_first_is_replaced_by_the_next_one(desk: De
     await until_told(desk)
     assert desk.account.position("BTCUSDT", 0).size == 0
     nothing_doubled(desk)
+
+
+async def test_an_exit_that_waits_for_a_key_does_not_wait_for_its_examination(desk: Desk, faults: Any) -> None:
+    """The old key is gone and part of the exchange is down: the new key is answered, so the exit goes out under it."""
+    await desk.decide("BTCUSDT")
+    await desk.until_closed(1)
+    desk.exchange.engine.revoke_key(OLD[0])
+    await desk.decide("BTCUSDT", Leg.EXIT)
+    faults.script["account/info"] = [Fault(before=(503, b""))] * 1000
+    desk.admit(NEW)
+    desk.give(NEW)
+    await desk.until_closed(2)
+    assert desk.account.position("BTCUSDT", 0).size == 0
+    await desk.decide("ETHUSDT")
+    await desk.until_closed(3)
+    assert (desk.closed()[-1].status, desk.closed()[-1].reason) == (OrderStatus.REFUSED, "preflight_failed")
+    await until_told(desk)
+    nothing_doubled(desk)
+
+
+async def test_a_login_that_was_refused_for_a_while_is_tried_again_with_the_same_key(desk: Desk) -> None:
+    """The exchange refuses the login once, e.g. as the route had changed; nobody writes a new key: none is needed."""
+    desk.exchange.engine.revoke_key(OLD[0])
+    desk.exchange.sockets.drop("private", "main")
+    await desk.until_alert("key_refused")
+    desk.admit(OLD)
+    async with asyncio.timeout(30):
+        while not desk.connections():
+            await asyncio.sleep(0.02)
+    await desk.decide("BTCUSDT")
+    await desk.until_closed(1)
+    await until_told(desk)
+    nothing_doubled(desk)
+
+
+class TestWithAnExpectedAddress:
+    """The installation states from where requests leave, and the key is bound to it."""
+
+    @pytest.fixture
+    def given(self, exchange: PaperExchange) -> dict[str, str]:
+        account = exchange.engine.accounts["main"]
+        account.credentials = replace(account.credentials, ips=("127.0.0.1",))
+        return {"EGRESS_EXPECTED_IPS": "127.0.0.1", "EGRESS_ECHO_URL": "http://127.0.0.1:9"}
+
+    @pytest.mark.parametrize(
+        ("ips", "said"), [((), "bound to no address"), (("127.0.0.1", "10.0.0.1"), "")], ids=["any", "wider"]
+    )
+    async def test_a_key_whose_list_does_not_fit_is_not_used(
+        self, desk: Desk, roles: Roles, ips: tuple[str, ...], said: str
+    ) -> None:
+        desk.admit(NEW, ips=ips)
+        desk.give(NEW)
+        if said:
+            alert = await desk.until_alert("secret_refused")
+            assert said in alert.summary
+        else:
+            await roles.until_in_use(NEW[0])
+        await desk.decide("BTCUSDT")
+        await desk.until_closed(1)
+        assert desk.closed()[0].status is OrderStatus.FILLED
+        nothing_doubled(desk)
+
+
+class TestWithAnAccountWhoseKeyIsRefused:
+    """One of two keys has expired when the executors start."""
+
+    @pytest.fixture
+    def others(self) -> list[dict[str, str]]:
+        return [{"name": "other", "api_key": "canary-gone-key", "api_secret": "canary-gone-secret"}]
+
+    async def test_the_other_account_is_traded_and_exits(self, desk: Desk) -> None:
+        await desk.decide("BTCUSDT")
+        await desk.until_closed(1)
+        await desk.decide("BTCUSDT", Leg.EXIT)
+        await desk.until_closed(2)
+        assert [event.status for event in desk.closed()] == [OrderStatus.FILLED] * 2
+        await until_told(desk)
+        for name in ("preflight_failed", "key_refused"):
+            assert (await desk.until_alert(name)).account == "other"
+        nothing_doubled(desk)

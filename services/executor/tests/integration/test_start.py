@@ -91,6 +91,7 @@ KEY = KeyInformation(
 class StatedAccount:
     """An account that states what it is told to."""
 
+    endpoint = "http://127.0.0.1:9"
     key: KeyInformation = KEY
     info: AccountInfo = field(default_factory=lambda: AccountInfo("REGULAR_MARGIN", 6))
     skew_ms: int = 0
@@ -188,7 +189,8 @@ async def echo() -> AsyncIterator[str]:
         (("203.0.113.7",), (), (Status.PASSED, Status.PASSED)),
         (("198.51.100.1",), (), (Status.PASSED, Status.FAILED)),
         (("203.0.113.7",), ("198.51.100.1",), (Status.FAILED, Status.FAILED)),
-        (("*",), ("203.0.113.7",), (Status.WARNED, Status.PASSED)),
+        (("*",), ("203.0.113.7",), (Status.FAILED, Status.PASSED)),
+        (("*",), (), (Status.WARNED, Status.PASSED)),
     ],
 )
 async def test_the_address_seen_must_be_on_the_keys_list_and_among_those_expected(

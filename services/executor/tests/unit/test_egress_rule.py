@@ -42,25 +42,41 @@ def test_it_matches_only_if_all_is_known_and_nothing_contradicts(
     bound = [] if ips is None or "*" in ips else ips
     wrong = (
         (seen is not None and not any(holds(seen, network) for network in expected))
-        or (bool(bound) and not all(any(holds(address, network) for address in bound) for network in expected))
+        or (ips is not None and not all(any(holds(address, network) for address in bound) for network in expected))
         or (bool(bound) and seen is not None and seen not in bound)
     )
+    is_proven_by_the_key = bool(bound) and all(any(holds(address, net) for net in expected) for address in bound)
     standing = judge(expected, seen=seen, key_ips=ips).standing
     if wrong:
         assert standing is Standing.MISMATCHED
-    elif seen is None or ips is None:
+    elif ips is None or (seen is None and not is_proven_by_the_key):
         assert standing is Standing.UNKNOWN
     else:
         assert standing is Standing.MATCHED
 
 
 @given(st.lists(st.sampled_from(Standing), max_size=12).map(lambda kinds: [Verdict(kind, str(kind)) for kind in kinds]))
-def test_the_last_thing_that_was_known_holds(found: list[Verdict]) -> None:
+def test_the_last_thing_that_was_known_holds_for_a_while(found: list[Verdict]) -> None:
     verdict = UNCHECKED
     for one in found:
         verdict = next_verdict(verdict, one)
     known = [one.standing for one in found if one.standing is not Standing.UNKNOWN]
     assert verdict.standing is (known[-1] if known else Standing.UNKNOWN)
+
+
+def test_a_match_is_not_trusted_for_ever_and_a_mismatch_is() -> None:
+    matched, nothing = Verdict(Standing.MATCHED, ""), Verdict(Standing.UNKNOWN, "not known")
+    assert next_verdict(matched, nothing, age_s=599, trust_s=600) is matched
+    assert next_verdict(matched, nothing, age_s=600, trust_s=600) is nothing
+    wrong = Verdict(Standing.MISMATCHED, "")
+    assert next_verdict(wrong, nothing, age_s=6000, trust_s=600) is wrong
+
+
+@pytest.mark.parametrize("ips", [["*"], []])
+def test_a_key_that_any_address_may_use_is_not_bound_to_the_expected_ones(ips: list[str]) -> None:
+    verdict = judge(["203.0.113.7"], seen="203.0.113.7", key_ips=ips)
+    assert verdict.standing is Standing.MISMATCHED
+    assert "bind it" in verdict.detail
 
 
 def test_an_address_in_its_long_form_is_the_same_address() -> None:
@@ -92,7 +108,7 @@ def test_settings_come_under_the_services_name_or_the_installations(monkeypatch:
     assert both.guards_egress
     assert both.echo_url is not None
     assert not both.model_copy(update={"clock": ClockMode.EVENT}).guards_egress
-    assert not both.model_copy(update={"role": Role.ACCOUNT}).guards_egress
+    assert both.model_copy(update={"role": Role.ACCOUNT}).guards_egress
 
 
 def test_without_expected_addresses_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
