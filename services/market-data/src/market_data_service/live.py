@@ -59,6 +59,10 @@ async def run_live(service: Service, settings: MarketDataSettings, config: Break
     """
     if not config.portfolio.symbols:
         raise InvalidInputError("portfolio.symbols is empty; a live feed must be told which symbols to follow")
+    if config.session.start.second or config.session.start.microsecond:
+        raise InvalidInputError(
+            f"session.start is {config.session.start}; live, a day begins on a full minute, as the exchange's candles do"
+        )
     async with AsyncExitStack() as resources:
         budget = None
         if settings.budget is BudgetMode.SHARED:
@@ -185,7 +189,7 @@ class LiveFeed:
             self._day = self._session.day_of(now_ms)
             await self._restore(self._session.day_start_ms(self._day))
             days = self._followed.warm_up_days
-            await asyncio.gather(*(self._bars.warm_up(symbol, self._day, days) for symbol in self._feeds))
+            known = await asyncio.gather(*(self._bars.warm_up(symbol, self._day, days) for symbol in self._feeds))
         except (ExchangeError, MalformedPayload) as error:
             raise DependencyError(
                 f"the exchange did not answer at {self._settings.exchange_url} ({error}); check EXCHANGE_URL and the "
@@ -195,6 +199,9 @@ class LiveFeed:
         if not isinstance(last_clock, Clock) or last_clock.day != self._day:
             self._publish_clock(ClockKind.DAY_OPENED, now_ms)
         self._bars.publish_opened()
+        for feed, is_known in zip(self._feeds.values(), known, strict=True):
+            if not is_known:
+                self._pass(self._turn_bars(feed, self._day - timedelta(days=1), self._day))
 
     async def _restore(self, day_start_ms: int) -> None:
         """Take over from the bus where an earlier process of today ended: what came since is a gap to fill."""
@@ -235,16 +242,18 @@ class LiveFeed:
         return failed or None
 
     async def _add(self, symbol: str, days: int) -> None:
-        day = date.min
+        day, is_known = date.min, False
         while day != self._day:  # the day may turn meanwhile
             day = self._day
-            await self._bars.warm_up(symbol, day, days)
+            is_known = await self._bars.warm_up(symbol, day, days)
         self._bars.publish_open(symbol)
         if symbol not in self._feeds:
             feed = SymbolFeed(symbol)
             feed.hold()
             self._heard_s[symbol] = self._traded_s[symbol] = time.monotonic()
             self._feeds[symbol] = feed
+        if not is_known:
+            self._pass(self._turn_bars(self._feeds[symbol], day - timedelta(days=1), day))
 
     def _remove(self, symbol: str) -> None:
         del self._feeds[symbol], self._heard_s[symbol], self._traded_s[symbol]

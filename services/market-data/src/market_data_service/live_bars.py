@@ -76,8 +76,10 @@ class LiveBars:
             else:
                 known.high, known.low = max(known.high, high), min(known.low, low)
 
-    async def warm_up(self, symbol: str, today: date, days: int) -> None:
+    async def warm_up(self, symbol: str, today: date, days: int) -> bool:
         """Publish the CLOSED bars of the `days` days before today, and learn today's open for `publish_opened`.
+
+        Returns False right after the day's turn, while the exchange still lacks what `turn` waits for.
 
         Raises:
             ExchangeError: If the exchange does not answer.
@@ -88,6 +90,12 @@ class LiveBars:
         self._closed[symbol] = deque((bar for bar in bars if bar is not None), maxlen=days)
         self._publish_closed(symbol)
         self._learn_open(candles, today)
+        yesterday = today - timedelta(days=1)
+        closed = self._closed[symbol]
+        is_closed = bool(closed) and closed[-1].day == yesterday
+        begun_ms, ended_ms = self._session.day_start_ms(yesterday), self._session.day_end_ms(yesterday)
+        was_listed = any(begun_ms <= candle.start_ms < ended_ms for candle in candles)
+        return open_bar(candles, self._session, today) is not None and (is_closed or not was_listed)
 
     def publish_opened(self) -> None:
         """Publish the OPEN bars of the running day that are known."""
@@ -104,7 +112,7 @@ class LiveBars:
     async def turn(self, symbol: str, ended: date, *, is_whole: bool) -> None:
         """Publish the CLOSED bar of the day that has ended and the OPEN bar of the next, as soon as they are known.
 
-        The CLOSED bars of the days before come along again.
+        The CLOSED bars of the days before come along again. Nothing comes of a symbol that is forgotten meanwhile.
 
         Args:
             symbol: Venue symbol.
@@ -115,6 +123,8 @@ class LiveBars:
         is_late = False
         while True:
             candles = await self._candles_or_none(symbol, ended)
+            if symbol not in self._closed:
+                return
             bar = closed_bar(candles, self._session, ended)
             if bar is not None and open_bar(candles, self._session, ended + timedelta(days=1)) is not None:
                 break
@@ -127,7 +137,9 @@ class LiveBars:
                 )
             await asyncio.sleep(_LATE_POLL_S if is_late else _POLL_S)
         self._check(bar, is_whole=is_whole)
-        self._closed.setdefault(symbol, deque(maxlen=1)).append(bar)
+        closed = self._closed[symbol]
+        bars = {known.day: known for known in (*closed, bar)}
+        self._closed[symbol] = deque((bars[day] for day in sorted(bars)), maxlen=closed.maxlen)
         self._publish_closed(symbol)
         self._learn_open(candles, ended + timedelta(days=1))
         self.publish_open(symbol)
@@ -145,7 +157,8 @@ class LiveBars:
 
     def _learn_open(self, candles: Sequence[Candle], day: date) -> None:
         bar = open_bar(candles, self._session, day)
-        if bar is not None:
+        known = None if bar is None else self._opened.get(bar.symbol)
+        if bar is not None and (known is None or known.day <= bar.day):
             self._opened[bar.symbol] = bar
 
     def _marked(self, bar: DailyBar) -> DailyBar:
