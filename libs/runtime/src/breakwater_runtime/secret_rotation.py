@@ -16,6 +16,7 @@ from breakwater_core.errors import BreakwaterError, TransientError
 from breakwater_core.events import Alert, Severity
 from breakwater_runtime.errors import explain
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.metrics import begin_at_zero
 from breakwater_runtime.redaction import keep_secret
 from breakwater_runtime.secret_sources import SecretReference
 
@@ -61,6 +62,7 @@ class RotatingSecret:
         self._takers: list[Take] = []
         self._hurry = asyncio.Event()
         LAST_READ.labels(name).set_to_current_time()
+        begin_at_zero(REFRESHES, [name], Outcome)
 
     def __repr__(self) -> str:
         return f"RotatingSecret({self.name!r}, {self._reference.place!r})"

@@ -61,7 +61,7 @@ async def run_live(service: Service, settings: MarketDataSettings, config: Break
         raise InvalidInputError("portfolio.symbols is empty; a live feed must be told which symbols to follow")
     if config.session.start.second or config.session.start.microsecond:
         raise InvalidInputError(
-            f"session.start is {config.session.start}; live, a day begins on a full minute, as the exchange's candles do"
+            f"session.start is {config.session.start}; live, a day begins on a full minute, as candles do"
         )
     async with AsyncExitStack() as resources:
         budget = None
