@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 _CHANNEL = "publicTrade"
 _FIRST_MEASUREMENTS = 3
 _DOUBT_INTERVAL_S = 1.0
+_DELIVERY_S = 1.0
+"""By then a trade that the exchange states over REST has come over a stream that delivers."""
 
 
 async def run_live(service: Service, settings: MarketDataSettings, config: BreakwaterConfig) -> None:
@@ -112,6 +114,7 @@ class LiveFeed:
         self._feeds = {symbol: SymbolFeed(symbol) for symbol in followed.symbols}
         self._heard_s = dict.fromkeys(self._feeds, time.monotonic())
         self._traded_s = dict(self._heard_s)
+        self._probed_s = time.monotonic()
         self._quiet: set[str] = set()
         self._trades_total = 0
         self._dropped_total: dict[str, int] = {}
@@ -384,12 +387,15 @@ class LiveFeed:
         )
 
     def _watch_staleness(self) -> None:
-        """Ask for the trades of symbols that have been silent for long while others were not."""
+        """Ask for the trades of symbols that have been silent for long while others were not, or of all."""
         now_s = time.monotonic()
         limit_s = self._settings.stale_after_s
-        for symbol, heard_s in self._heard_s.items():
-            STALENESS.labels(symbol).set(now_s - heard_s)
-        if now_s - max(self._heard_s.values()) > limit_s:
+        for symbol, traded_s in self._traded_s.items():
+            STALENESS.labels(symbol).set(now_s - traded_s)
+        if now_s - max(self._traded_s.values()) > limit_s:
+            if now_s - self._probed_s > limit_s and not any(feed.is_held for feed in self._feeds.values()):
+                self._probed_s = now_s
+                self._pass(self._probe_stream())
             return
         for symbol, heard_s in self._heard_s.items():
             feed = self._feeds[symbol]
@@ -397,6 +403,23 @@ class LiveFeed:
                 self._heard_s[symbol] = now_s
                 self._suspected.add(symbol)
                 self._filling.request(feed, self._tasks)
+
+    async def _probe_stream(self) -> None:
+        """Connect anew if the exchange has trades that a stream which stands has not delivered; quiet is no fault."""
+        for feed in tuple(self._feeds.values()):
+            known_ms = feed.covered_from_ms if feed.last_ms is None else feed.last_ms
+            try:
+                recent = await self._client.recent_trades(feed.symbol, limit=1)
+            except (ExchangeError, MalformedPayload) as error:
+                get_logger().warning("stream_not_probed", symbol=feed.symbol, reason=str(error))
+                return
+            if not len(recent) or known_ms is None or recent.batch.times_ms[-1] <= known_ms:
+                continue
+            await asyncio.sleep(_DELIVERY_S)  # it may be on its way
+            if not feed.is_held and (feed.last_ms is None or feed.last_ms <= known_ms):
+                self._alert("stream_silent", "", "the stream had stopped delivering anything; it is connected anew")
+                await self._connect_anew()
+            return
 
     # The clock
 

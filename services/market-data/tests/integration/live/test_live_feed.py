@@ -165,6 +165,27 @@ async def test_a_symbol_whose_frames_stop_while_others_go_on_is_fetched_and_the_
     assert not listener.alerts("data_gap")
 
 
+async def test_a_stream_that_stands_and_delivers_nothing_at_all_is_renewed_and_a_quiet_market_is_not(
+    exchange: Any, listener: Any, live_service: Any
+) -> None:
+    async with live_service(stale_after_s=0.4):
+        await connected(exchange, listener)
+        await exchange.trade("BTCUSDT", 1)
+        await listener.until(lambda: listener.prices("BTCUSDT"))
+        await asyncio.sleep(1.2)  # nobody trades
+        assert exchange.connections == 1
+        exchange.lost.update(("BTCUSDT", "ETHUSDT"))
+        await exchange.trade("ETHUSDT", 7)
+        await exchange.trade("BTCUSDT", 2)
+        await connected(exchange, listener, 2)
+        exchange.lost.clear()
+        await exchange.trade("BTCUSDT", 3)
+        await listener.until(lambda: len(listener.prices("BTCUSDT")) == 3)
+    assert listener.prices("BTCUSDT") == [1, 2, 3]
+    assert listener.alerts("stream_silent")
+    assert not listener.alerts("data_gap")
+
+
 async def test_trades_that_came_while_the_bus_was_down_are_on_it_in_order_once_it_is_back(
     exchange: Any, listener: Any, live_service: Any, live_bus: Bus, nats_server: Any
 ) -> None:
