@@ -113,7 +113,7 @@ _TROUBLE = Row(
             unit="short",
             queries=[
                 (f"sum(breakwater_executor_positions_not_flat{{{_OF}}})", "exits"),
-                (f"sum(breakwater_executor_flattens_overdue{{{_OF}}})", "flattens"),
+                (f"max(breakwater_executor_flattens_overdue{{{_OF}}})", "flattens"),
             ],
             kind="stat",
             width=6,
