@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from breakwater_bybit.errors import ExchangeError
 from breakwater_bybit.fields import MalformedPayload
-from breakwater_bybit.model import Candle
+from breakwater_bybit.model import DAY_MS, Candle
 from breakwater_core.market import DailyBar, TradeBatch
 from breakwater_core.session import Session
 from breakwater_runtime.logs import get_logger
@@ -19,6 +19,8 @@ from market_data_service.metrics import BAR_MISMATCHES
 _POLL_S = 0.5
 _LATE_POLL_S = 5.0
 _TOLERANCE = 1e-9
+_CANDLES_AT_ONCE = 10_000
+"""A day that begins on an odd minute is made of minutes: 400 such days are not to be held at once."""
 
 
 @dataclass(slots=True)
@@ -84,13 +86,23 @@ class LiveBars:
         Raises:
             ExchangeError: If the exchange does not answer.
         """
-        first = today - timedelta(days=days)
-        candles = await self._candles(symbol, first, today)
-        bars = (closed_bar(candles, self._session, first + timedelta(days=number)) for number in range(days))
+        first, yesterday = today - timedelta(days=days), today - timedelta(days=1)
+        interval = interval_for(self._session, first, today)
+        days_at_once = max(2, _CANDLES_AT_ONCE * interval.milliseconds // DAY_MS)
+        bars: list[DailyBar | None] = []
+        candles: list[Candle] = []
+        while first <= today:
+            last = first + timedelta(days=days_at_once - 1)
+            last = today if last >= yesterday else last
+            end_ms = None if last == today else self._session.day_end_ms(last) - 1
+            start_ms = self._session.day_start_ms(first)
+            candles = await self._source.candles(symbol, interval, start_ms=start_ms, end_ms=end_ms)
+            while first <= last:
+                bars.append(closed_bar(candles, self._session, first) if first < today else None)
+                first += timedelta(days=1)
         self._closed[symbol] = deque((bar for bar in bars if bar is not None), maxlen=days)
         self._publish_closed(symbol)
         self._learn_open(candles, today)
-        yesterday = today - timedelta(days=1)
         closed = self._closed[symbol]
         is_closed = bool(closed) and closed[-1].day == yesterday
         begun_ms, ended_ms = self._session.day_start_ms(yesterday), self._session.day_end_ms(yesterday)
