@@ -4,6 +4,7 @@ from deploy.observability.generator.parts import (
     BAD_ABOVE_ZERO,
     BARS,
     GREEN,
+    NAMESPACE,
     RED,
     RUN,
     STACKED_BARS,
@@ -15,7 +16,7 @@ from deploy.observability.generator.parts import (
     quantiles,
 )
 
-_OF = 'run=~"$run"'
+_OF = 'namespace=~"$namespace", run=~"$run"'
 _FILL_STEPS = ((None, GREEN), (0.8, YELLOW), (0.95, RED))
 
 _NOW = Row(
@@ -40,8 +41,8 @@ _NOW = Row(
             "Trades (MD) are bounded on purpose and left out.",
             unit="percentunit",
             queries=[
-                ('max(stream:breakwater_bus_stream_fill:ratio{stream!="MD"})', "stream"),
-                ("max(bucket:breakwater_bus_bucket_fill:ratio)", "bucket"),
+                ('max(stream:breakwater_bus_stream_fill:ratio{namespace=~"$namespace", stream!="MD"})', "stream"),
+                ('max(bucket:breakwater_bus_bucket_fill:ratio{namespace=~"$namespace"})', "bucket"),
             ],
             kind="stat",
             width=6,
@@ -54,8 +55,8 @@ _NOW = Row(
             description="Bytes that all streams and buckets use, and what the server allows them; the limit is absent if there is none.",
             unit="bytes",
             queries=[
-                ("max(breakwater_bus_store_bytes)", "used"),
-                ("max(breakwater_bus_store_limit_bytes) >= 0 or on () vector(0)", "limit"),
+                ('max(breakwater_bus_store_bytes{namespace=~"$namespace"})', "used"),
+                ('max(breakwater_bus_store_limit_bytes{namespace=~"$namespace"}) >= 0 or on () vector(0)', "limit"),
             ],
             kind="stat",
             width=6,
@@ -69,7 +70,7 @@ _NOW = Row(
             queries=[
                 (f"sum(max by (stream) (breakwater_bus_store_full{{{_OF}}}))", "streams not stored"),
                 (f"sum(breakwater_alerts_waiting{{{_OF}}})", "alerts waiting"),
-                ('max(breakwater_bus_stream_messages{stream="DEAD"})', "dead letters kept"),
+                ('max(breakwater_bus_stream_messages{namespace=~"$namespace", stream="DEAD"})', "dead letters kept"),
             ],
             kind="stat",
             width=6,
@@ -87,7 +88,7 @@ _STREAMS = Row(
             title="Fill of the streams",
             description="Size as a share of the limit at which a stream drops its oldest messages.",
             unit="percentunit",
-            queries=[("stream:breakwater_bus_stream_fill:ratio", "{{stream}}")],
+            queries=[('stream:breakwater_bus_stream_fill:ratio{namespace=~"$namespace"}', "{{stream}}")],
             kind="bargauge",
             minimum=0,
             maximum=1,
@@ -99,15 +100,15 @@ _STREAMS = Row(
             description="Bytes in the store; the dashed line's value is each stream's limit.",
             unit="bytes",
             queries=[
-                ("max by (stream) (breakwater_bus_stream_bytes)", "{{stream}}"),
-                ("max by (stream) (breakwater_bus_stream_limit_bytes)", "{{stream}} limit"),
+                ('max by (stream) (breakwater_bus_stream_bytes{namespace=~"$namespace"})', "{{stream}}"),
+                ('max by (stream) (breakwater_bus_stream_limit_bytes{namespace=~"$namespace"})', "{{stream}} limit"),
             ],
         ),
         Panel(
             title="Messages held",
             description="Messages in each stream.",
             unit="short",
-            queries=[("max by (stream) (breakwater_bus_stream_messages)", "{{stream}}")],
+            queries=[('max by (stream) (breakwater_bus_stream_messages{namespace=~"$namespace"})', "{{stream}}")],
         ),
         Panel(
             title="Messages published",
@@ -198,7 +199,7 @@ _BUCKETS = Row(
             title="Fill of the buckets",
             description="Size as a share of the limit at which a bucket takes no more writes.",
             unit="percentunit",
-            queries=[("bucket:breakwater_bus_bucket_fill:ratio", "{{bucket}}")],
+            queries=[('bucket:breakwater_bus_bucket_fill:ratio{namespace=~"$namespace"}', "{{bucket}}")],
             kind="bargauge",
             minimum=0,
             maximum=1,
@@ -210,15 +211,15 @@ _BUCKETS = Row(
             description="Bytes in the store, and each bucket's limit.",
             unit="bytes",
             queries=[
-                ("max by (bucket) (breakwater_bus_bucket_bytes)", "{{bucket}}"),
-                ("max by (bucket) (breakwater_bus_bucket_limit_bytes)", "{{bucket}} limit"),
+                ('max by (bucket) (breakwater_bus_bucket_bytes{namespace=~"$namespace"})', "{{bucket}}"),
+                ('max by (bucket) (breakwater_bus_bucket_limit_bytes{namespace=~"$namespace"})', "{{bucket}} limit"),
             ],
         ),
         Panel(
             title="Keys",
             description="Keys in each bucket. Records of intents and claims of the notifier grow with the orders.",
             unit="short",
-            queries=[("max by (bucket) (breakwater_bus_bucket_keys)", "{{bucket}}")],
+            queries=[('max by (bucket) (breakwater_bus_bucket_keys{namespace=~"$namespace"})', "{{bucket}}")],
         ),
     ],
 )
@@ -286,6 +287,6 @@ DASHBOARD = Dashboard(
     uid="breakwater-bus",
     title="Breakwater / Bus",
     description="Streams, consumers and buckets of NATS JetStream, and the services' connections to it.",
-    variables=[RUN],
+    variables=[NAMESPACE, RUN],
     rows=[_NOW, _STREAMS, _CONSUMERS, _BUCKETS, _TROUBLE, _RIGHTS],
 )

@@ -5,6 +5,7 @@ from deploy.observability.generator.parts import (
     BARS,
     GOOD_AT_ONE,
     GREEN,
+    NAMESPACE,
     RED,
     RUN,
     STACKED_BARS,
@@ -17,7 +18,7 @@ from deploy.observability.generator.parts import (
     quantiles,
 )
 
-_OF = 'run=~"$run"'
+_OF = 'namespace=~"$namespace", run=~"$run"'
 _OF_SYMBOL = f'{_OF}, symbol=~"$symbol"'
 
 _LATENCY = Row(
@@ -112,7 +113,7 @@ _TROUBLE = Row(
             unit="short",
             queries=[
                 (f"sum(breakwater_executor_positions_not_flat{{{_OF}}})", "exits"),
-                (f"sum(breakwater_executor_flattens_overdue{{{_OF}}})", "flattens"),
+                (f"max(breakwater_executor_flattens_overdue{{{_OF}}})", "flattens"),
             ],
             kind="stat",
             width=6,
@@ -465,6 +466,6 @@ DASHBOARD = Dashboard(
     uid="breakwater-flow",
     title="Breakwater / Flow",
     description="From the trade to the decision, the order and the flat position, by run and symbol.",
-    variables=[RUN, SYMBOL],
+    variables=[NAMESPACE, RUN, SYMBOL],
     rows=[_TROUBLE, _LATENCY, _SIGNAL, _EXECUTOR, _BUDGET, _MARKET, _REPLAY],
 )

@@ -57,7 +57,7 @@ _HEAD = """# Metrics
 
 Every service answers `GET /metrics` on its port in Prometheus' text format. Besides the labels below each series of a service has
 `run` (`live`, or the id of a replay), and from the scrape `job="breakwater"`, `service` (`market-data`, `signal`, `executor-order`,
-`executor-account`, `reporter`, `notifier`, `paper-exchange`) and `instance`. Label values come from short, known lists: accounts and symbols of
+`executor-account`, `reporter`, `notifier`, `paper-exchange`), `instance`, and in Kubernetes `namespace`. Label values come from short, known lists: accounts and symbols of
 the configuration, rules, outcomes, streams. Counters and histograms whose labels are known begin at zero, so that the first event is
 seen. `process_...` and `python_...` are those of the Prometheus client: memory, processor time, file descriptors, garbage collections.
 

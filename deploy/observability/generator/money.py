@@ -6,6 +6,7 @@ from deploy.observability.generator.parts import (
     BARS,
     BPS,
     GREEN,
+    NAMESPACE,
     RED,
     RUN,
     STACKED,
@@ -19,7 +20,7 @@ from deploy.observability.generator.parts import (
     Row,
 )
 
-_OF = 'run=~"$run", account=~"$account"'
+_OF = 'namespace=~"$namespace", run=~"$run", account=~"$account"'
 _OF_SYMBOL = f'{_OF}, symbol=~"$symbol"'
 _LOSS_STEPS = ((None, RED), (0, GREEN))
 _DRAWDOWN_STEPS = ((None, GREEN), (0.15, YELLOW), (0.25, RED))
@@ -276,7 +277,10 @@ _COSTS = Row(
             description="Equal within the tolerances, different, or not comparable for want of a complete recording.",
             unit="short",
             queries=[
-                ('sum by (outcome) (increase(breakwater_parity_days_total{run=~"$run"}[$__range]))', "{{outcome}}")
+                (
+                    'sum by (outcome) (increase(breakwater_parity_days_total{namespace=~"$namespace", run=~"$run"}[$__range]))',
+                    "{{outcome}}",
+                )
             ],
             kind="bargauge",
             minimum=0,
@@ -379,7 +383,7 @@ DASHBOARD = Dashboard(
     uid="breakwater-money",
     title="Breakwater / Money",
     description="Equity, return, drawdown, positions, costs and books by run and account.",
-    variables=[RUN, ACCOUNT, SYMBOL],
+    variables=[NAMESPACE, RUN, ACCOUNT, SYMBOL],
     rows=[_NOW, _RETURNS, _POSITIONS, _COSTS, _ORDERS, _BOOKS],
     time_from="now-24h",
 )

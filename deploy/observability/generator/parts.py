@@ -177,6 +177,8 @@ class Variable:
     name: str
     label: str
     query: str
+    usual: str | None = None
+    """One value at a time, this one at first where there is it; None: any number of them."""
 
     def as_values(self) -> Json:
         """Return the variable as Grafana keeps it."""
@@ -188,18 +190,28 @@ class Variable:
             "query": {"query": self.query, "refId": f"variable-{self.name}", "qryType": 1},
             "refresh": 2,
             "sort": 1,
-            "multi": True,
-            "includeAll": True,
-            "allValue": ".*",
-            "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
             "hide": 0,
-        }
+        } | self._choice()
+
+    def _choice(self) -> Json:
+        if self.usual is not None:
+            current = {"selected": True, "text": self.usual, "value": self.usual}
+            return {"multi": False, "includeAll": False, "current": current}
+        current = {"selected": True, "text": ["All"], "value": ["$__all"]}
+        return {"multi": True, "includeAll": True, "allValue": ".*", "current": current}
 
 
-RUN = Variable("run", "Run", "label_values(breakwater_build_info, run)")
-ACCOUNT = Variable("account", "Account", 'label_values(breakwater_equity{run=~"$run"}, account)')
-SYMBOL = Variable("symbol", "Symbol", 'label_values(breakwater_signal_distance_ratio{run=~"$run"}, symbol)')
-SERVICE = Variable("service", "Service", 'label_values(up{job="breakwater"}, service)')
+# One namespace and run at a time: the same accounts stand in several, and sums over them mean nothing. Outside Kubernetes
+# there are no namespaces: the choice is empty, and so is the label.
+NAMESPACE = Variable("namespace", "Namespace", "label_values(breakwater_build_info, namespace)", usual="")
+RUN = Variable("run", "Run", 'label_values(breakwater_build_info{namespace=~"$namespace"}, run)', usual="live")
+ACCOUNT = Variable(
+    "account", "Account", 'label_values(breakwater_equity{namespace=~"$namespace", run=~"$run"}, account)'
+)
+SYMBOL = Variable(
+    "symbol", "Symbol", 'label_values(breakwater_signal_distance_ratio{namespace=~"$namespace", run=~"$run"}, symbol)'
+)
+SERVICE = Variable("service", "Service", 'label_values(up{job="breakwater", namespace=~"$namespace"}, service)')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -314,18 +326,21 @@ def _runbook() -> Json:
 def _annotations() -> list[Json]:
     return [
         _annotation(
-            "Halts", RED, 'max by (account) (breakwater_halted{run=~"$run"}) > 0', "Entries halted: {{account}}"
+            "Halts",
+            RED,
+            'max by (account) (breakwater_halted{namespace=~"$namespace", run=~"$run"}) > 0',
+            "Entries halted: {{account}}",
         ),
         _annotation(
             "Alerts of the services",
             YELLOW,
-            'sum by (name, severity) (increase(breakwater_alerts_total{run=~"$run"}[$__interval])) > 0',
+            'sum by (name, severity) (increase(breakwater_alerts_total{namespace=~"$namespace", run=~"$run"}[$__interval])) > 0',
             "{{severity}}: {{name}}",
         ),
         _annotation(
             "Alerts of Prometheus",
             "orange",
-            'max by (alertname, severity) (ALERTS{alertstate="firing", alertname=~"Breakwater.*", severity!="info"})',
+            'max by (alertname, severity) (ALERTS{alertstate="firing", namespace=~"$namespace|", alertname=~"Breakwater.*", severity!="info"})',
             "{{severity}}: {{alertname}}",
         ),
     ]

@@ -5,6 +5,7 @@ from deploy.observability.generator.parts import (
     BARS,
     GOOD_AT_ONE,
     GREEN,
+    NAMESPACE,
     RED,
     RUN,
     SERVICE,
@@ -18,9 +19,9 @@ from deploy.observability.generator.parts import (
     quantiles,
 )
 
-_OF = 'run=~"$run", service=~"$service"'
-_RUN = 'run=~"$run"'
-_ACCOUNT = 'run=~"$run", account=~"$account"'
+_OF = 'namespace=~"$namespace", run=~"$run", service=~"$service"'
+_RUN = 'namespace=~"$namespace", run=~"$run"'
+_ACCOUNT = 'namespace=~"$namespace", run=~"$run", account=~"$account"'
 _PROCESS = "{{service}} {{instance}}"
 
 _STATE = Row(
@@ -30,7 +31,9 @@ _STATE = Row(
             title="Processes that answer",
             description="Targets that Prometheus could scrape, of each service.",
             unit="short",
-            queries=[('sum by (service) (up{job="breakwater", service=~"$service"})', "{{service}}")],
+            queries=[
+                ('sum by (service) (up{job="breakwater", namespace=~"$namespace", service=~"$service"})', "{{service}}")
+            ],
             kind="stat",
             width=9,
             steps=GOOD_AT_ONE,
@@ -404,6 +407,6 @@ DASHBOARD = Dashboard(
     uid="breakwater-services",
     title="Breakwater / Services",
     description="Processes, readiness, resources, and the services' ways to exchange, database and Slack.",
-    variables=[RUN, SERVICE, ACCOUNT],
+    variables=[NAMESPACE, RUN, SERVICE, ACCOUNT],
     rows=[_STATE, _RESOURCES, _EXCHANGE, _REPORTER, _SECRETS, _TRACES],
 )

@@ -22,7 +22,7 @@ RUNBOOK = REPOSITORY / "docs" / "runbook.md"
 _DECLARES = re.compile(r"^from prometheus_client import .*\b(Counter|Gauge|Histogram)\b", re.MULTILINE)
 _SUFFIXES = ("_bucket", "_sum", "_count")
 _RANGES = {"$__rate_interval": "20s", "$__interval": "5s", "$__range": "10m"}
-_VARIABLE = re.compile(r"\$\{?(run|account|symbol|service)\b\}?")
+_VARIABLE = re.compile(r"\$\{?(namespace|run|account|symbol|service)\b\}?")
 _CHILDREN = ("expr", "lhs", "rhs", "vector_selector", "param")
 
 

@@ -97,6 +97,20 @@ def test_every_query_is_promql_that_uses_variables_of_its_dashboard(query: catal
     assert set(re.findall(r"\$\{?(\w+)\}?", query.expression)) <= variables | built_in
 
 
+@pytest.mark.parametrize("query", catalogue.queries(), ids=lambda query: query.panel)
+def test_no_panel_adds_up_deployments_that_share_a_prometheus(query: catalogue.Query) -> None:
+    for selector in catalogue.selectors(re.sub(r"\[\$__\w+\]", "[5m]", query.expression)):
+        assert 'namespace=~"$namespace"' in selector, selector
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_namespace_and_one_run_are_looked_at_at_a_time(name: str) -> None:
+    variables = {entry["name"]: entry for entry in catalogue.dashboards()[name]["templating"]["list"]}
+    for single in ("namespace", "run"):
+        assert not variables[single]["multi"]
+        assert not variables[single]["includeAll"]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_variable_is_used(name: str) -> None:
     text = json.dumps(catalogue.dashboards()[name]["panels"])

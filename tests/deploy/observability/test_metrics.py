@@ -37,7 +37,7 @@ def test_every_recorded_figure_is_used() -> None:
 
 
 def test_labels_in_panels_and_rules_are_labels_of_their_metrics() -> None:
-    of_the_scrape = {"job", "service", "instance", "run"}
+    of_the_scrape = {"job", "namespace", "service", "instance", "run"}
     expressions = [query.filled_in for query in catalogue.queries()] + [rule["expr"] for rule in catalogue.rules()]
     unknown = set()
     for expression in expressions:

@@ -20,7 +20,6 @@ ABSENT_HERE = {
     "breakwater_bus_store_limit_bytes": "the server has a limit only if one is configured",
     "breakwater_secret_refreshes_total": "the demo gives its secrets as values",
     "breakwater_secret_last_read_timestamp_seconds": "the demo gives its secrets as values",
-    "breakwater_bus_denied_total": "nothing is denied to a user without restrictions",
 }
 """Metrics without series in a healthy demo, with the reason; their panels show 0 by `or vector(0)`."""
 

@@ -209,6 +209,9 @@ class BybitClient:
     ) -> list[Candle]:
         """Return candles, oldest first; the newest may still be open.
 
+        Of a long range the exchange answers 1000 candles at a time: the oldest ones if only its start is given, the
+        newest ones if its end is given as well. What an answer leaves open on either side is asked for.
+
         Args:
             limit: The newest so many, at most 1000; not together with a range.
             start_ms: First candle's begin; all from there on are fetched.
@@ -221,26 +224,36 @@ class BybitClient:
             raise InvalidInputError("give either limit, or start_ms with or without end_ms")
         if limit is not None and not 1 <= limit <= _CANDLES_PER_PAGE:
             raise InvalidInputError(f"limit must be in [1, {_CANDLES_PER_PAGE}], was {limit}")
-        found: dict[int, Candle] = {}
-        while True:
-            params: Params = {
-                "category": _CATEGORY,
-                "symbol": symbol,
-                "interval": interval.value,
-                "limit": limit or _CANDLES_PER_PAGE,
-                "start": start_ms,
-                "end": end_ms,
-            }
-            answer = await self._caller.call(CANDLES, params)
-            page = decoding.decode_candles(
-                answer.result, symbol=symbol, interval=interval, answered_at_ms=answer.time_ms
-            )
-            known = len(found)
+        first = page = await self._candle_page(symbol, interval, limit or _CANDLES_PER_PAGE, start_ms, end_ms)
+        found = {candle.start_ms: candle for candle in page}
+        if start_ms is None:
+            return page
+        while len(page) >= _CANDLES_PER_PAGE and page[-1].is_closed:
+            next_ms = page[-1].start_ms + interval.milliseconds
+            if next_ms in found or (end_ms is not None and next_ms > end_ms):
+                break
+            page = await self._candle_page(symbol, interval, _CANDLES_PER_PAGE, next_ms, end_ms)
             found |= {candle.start_ms: candle for candle in page}
-            is_whole = limit is not None or len(page) < _CANDLES_PER_PAGE or len(found) == known
-            if is_whole or start_ms is None or page[0].start_ms <= start_ms:
-                return [found[begin] for begin in sorted(found)]
-            end_ms = page[0].start_ms - 1  # pages run from the newest to the oldest
+        page = first
+        while len(page) >= _CANDLES_PER_PAGE and page[0].start_ms > start_ms:
+            last_ms = page[0].start_ms - 1
+            page = await self._candle_page(symbol, interval, _CANDLES_PER_PAGE, start_ms, last_ms)
+            found |= {candle.start_ms: candle for candle in page}
+        return [found[begin] for begin in sorted(found)]
+
+    async def _candle_page(
+        self, symbol: str, interval: Interval, limit: int, start_ms: int | None, end_ms: int | None
+    ) -> list[Candle]:
+        params: Params = {
+            "category": _CATEGORY,
+            "symbol": symbol,
+            "interval": interval.value,
+            "limit": limit,
+            "start": start_ms,
+            "end": end_ms,
+        }
+        answer = await self._caller.call(CANDLES, params)
+        return decoding.decode_candles(answer.result, symbol=symbol, interval=interval, answered_at_ms=answer.time_ms)
 
     async def recent_trades(self, symbol: str, *, limit: int = 1000) -> PublicTrades:
         """Return the latest trades, oldest first, at most 1000."""

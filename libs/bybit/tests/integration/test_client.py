@@ -280,16 +280,26 @@ async def test_instruments_are_paged_and_missing_ones_are_named(exchange: Any, s
         await client.instruments(["NOPEUSDT"])
 
 
-async def test_long_candle_range_is_fetched_backwards_and_joined(exchange: Any, say: Any, client: BybitClient) -> None:
+@pytest.mark.parametrize("counts_from_the_start", [True, False], ids=["from-the-start", "from-the-end"])
+@pytest.mark.parametrize("end_ms", [None, 2399 * 60_000], ids=["until-now", "until-then"])
+async def test_long_candle_range_is_fetched_in_pages_and_joined(
+    exchange: Any, say: Any, client: BybitClient, end_ms: int | None, counts_from_the_start: bool
+) -> None:
     def answer(request: Any) -> Any:
         start, end = int(request.query["start"]), int(request.query.get("end", 2499 * 60_000))
-        begins = [begin for begin in range(0, 2500 * 60_000, 60_000) if start <= begin <= end][-1000:]
+        begins = [begin for begin in range(0, 2500 * 60_000, 60_000) if start <= begin <= end]
+        is_from_start = counts_from_the_start and "end" not in request.query
+        begins = begins[:1000] if is_from_start else begins[-1000:]
         return say({"list": [[str(begin), *["1"] * 6] for begin in reversed(begins)]})
 
     exchange.otherwise = answer
-    candles = await client.candles("BTCUSDT", Interval.MINUTE, start_ms=0)
-    assert [candle.start_ms for candle in candles] == list(range(0, 2500 * 60_000, 60_000))
-    assert len(exchange.received) == 3
+    candles = await client.candles("BTCUSDT", Interval.MINUTE, start_ms=0, end_ms=end_ms)
+    count = 2500 if end_ms is None else 2400
+    assert [candle.start_ms for candle in candles] == list(range(0, count * 60_000, 60_000))
+    assert len(exchange.received) <= 4
+
+
+async def test_candles_need_a_limit_or_a_start(client: BybitClient) -> None:
     with pytest.raises(InvalidInputError):
         await client.daily_candles("BTCUSDT")
 

@@ -99,3 +99,6 @@ def begin_at_zero(metric: Counter | Gauge | Histogram, *labels: Iterable[str]) -
         combinations = [(*before, value) for before in combinations for value in known]
     for combination in combinations:
         metric.labels(*combination)
+
+
+begin_at_zero(DENIED, ("publish", "subscribe"))

@@ -17,6 +17,7 @@ from breakwater_core.events import Alert, Severity
 from breakwater_runtime.daemon_thread import in_daemon_thread
 from breakwater_runtime.errors import explain
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.metrics import begin_at_zero
 from breakwater_runtime.redaction import keep_secret
 from breakwater_runtime.secret_sources import SecretReference
 
@@ -63,6 +64,7 @@ class RotatingSecret:
         self._hurry = asyncio.Event()
         self._is_mixed = False  # a refused value may be in use with some who take it, or for part of what it holds
         LAST_READ.labels(name).set_to_current_time()
+        begin_at_zero(REFRESHES, [name], Outcome)
 
     def __repr__(self) -> str:
         return f"RotatingSecret({self.name!r}, {self._reference.place!r})"

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 _CHANNEL = "publicTrade"
 _FIRST_MEASUREMENTS = 3
 _DOUBT_INTERVAL_S = 1.0
+_DELIVERY_S = 1.0
+"""By then a trade that the exchange states over REST has come over a stream that delivers."""
 
 
 async def run_live(service: Service, settings: MarketDataSettings, config: BreakwaterConfig) -> None:
@@ -59,6 +61,10 @@ async def run_live(service: Service, settings: MarketDataSettings, config: Break
     """
     if not config.portfolio.symbols:
         raise InvalidInputError("portfolio.symbols is empty; a live feed must be told which symbols to follow")
+    if config.session.start.second or config.session.start.microsecond:
+        raise InvalidInputError(
+            f"session.start is {config.session.start}; live, a day begins on a full minute, as candles do"
+        )
     async with AsyncExitStack() as resources:
         budget = None
         if settings.budget is BudgetMode.SHARED:
@@ -108,6 +114,7 @@ class LiveFeed:
         self._feeds = {symbol: SymbolFeed(symbol) for symbol in followed.symbols}
         self._heard_s = dict.fromkeys(self._feeds, time.monotonic())
         self._traded_s = dict(self._heard_s)
+        self._probed_s = time.monotonic()
         self._quiet: set[str] = set()
         self._trades_total = 0
         self._dropped_total: dict[str, int] = {}
@@ -185,7 +192,7 @@ class LiveFeed:
             self._day = self._session.day_of(now_ms)
             await self._restore(self._session.day_start_ms(self._day))
             days = self._followed.warm_up_days
-            await asyncio.gather(*(self._bars.warm_up(symbol, self._day, days) for symbol in self._feeds))
+            known = await asyncio.gather(*(self._bars.warm_up(symbol, self._day, days) for symbol in self._feeds))
         except (ExchangeError, MalformedPayload) as error:
             raise DependencyError(
                 f"the exchange did not answer at {self._settings.exchange_url} ({error}); check EXCHANGE_URL and the "
@@ -195,6 +202,9 @@ class LiveFeed:
         if not isinstance(last_clock, Clock) or last_clock.day != self._day:
             self._publish_clock(ClockKind.DAY_OPENED, now_ms)
         self._bars.publish_opened()
+        for feed, is_known in zip(self._feeds.values(), known, strict=True):
+            if not is_known:
+                self._pass(self._turn_bars(feed, self._day - timedelta(days=1), self._day))
 
     async def _restore(self, day_start_ms: int) -> None:
         """Take over from the bus where an earlier process of today ended: what came since is a gap to fill."""
@@ -235,16 +245,18 @@ class LiveFeed:
         return failed or None
 
     async def _add(self, symbol: str, days: int) -> None:
-        day = date.min
+        day, is_known = date.min, False
         while day != self._day:  # the day may turn meanwhile
             day = self._day
-            await self._bars.warm_up(symbol, day, days)
+            is_known = await self._bars.warm_up(symbol, day, days)
         self._bars.publish_open(symbol)
         if symbol not in self._feeds:
             feed = SymbolFeed(symbol)
             feed.hold()
             self._heard_s[symbol] = self._traded_s[symbol] = time.monotonic()
             self._feeds[symbol] = feed
+        if not is_known:
+            self._pass(self._turn_bars(self._feeds[symbol], day - timedelta(days=1), day))
 
     def _remove(self, symbol: str) -> None:
         del self._feeds[symbol], self._heard_s[symbol], self._traded_s[symbol]
@@ -375,12 +387,15 @@ class LiveFeed:
         )
 
     def _watch_staleness(self) -> None:
-        """Ask for the trades of symbols that have been silent for long while others were not."""
+        """Ask for the trades of symbols that have been silent for long while others were not, or of all."""
         now_s = time.monotonic()
         limit_s = self._settings.stale_after_s
-        for symbol, heard_s in self._heard_s.items():
-            STALENESS.labels(symbol).set(now_s - heard_s)
-        if now_s - max(self._heard_s.values()) > limit_s:
+        for symbol, traded_s in self._traded_s.items():
+            STALENESS.labels(symbol).set(now_s - traded_s)
+        if now_s - max(self._traded_s.values()) > limit_s:
+            if now_s - self._probed_s > limit_s and not any(feed.is_held for feed in self._feeds.values()):
+                self._probed_s = now_s
+                self._pass(self._probe_stream())
             return
         for symbol, heard_s in self._heard_s.items():
             feed = self._feeds[symbol]
@@ -388,6 +403,23 @@ class LiveFeed:
                 self._heard_s[symbol] = now_s
                 self._suspected.add(symbol)
                 self._filling.request(feed, self._tasks)
+
+    async def _probe_stream(self) -> None:
+        """Connect anew if the exchange has trades that a stream which stands has not delivered; quiet is no fault."""
+        for feed in tuple(self._feeds.values()):
+            known_ms = feed.covered_from_ms if feed.last_ms is None else feed.last_ms
+            try:
+                recent = await self._client.recent_trades(feed.symbol, limit=1)
+            except (ExchangeError, MalformedPayload) as error:
+                get_logger().warning("stream_not_probed", symbol=feed.symbol, reason=str(error))
+                return
+            if not len(recent) or known_ms is None or recent.batch.times_ms[-1] <= known_ms:
+                continue
+            await asyncio.sleep(_DELIVERY_S)  # it may be on its way
+            if not feed.is_held and (feed.last_ms is None or feed.last_ms <= known_ms):
+                self._alert("stream_silent", "", "the stream had stopped delivering anything; it is connected anew")
+                await self._connect_anew()
+            return
 
     # The clock
 

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from breakwater_bybit.errors import ExchangeError
 from breakwater_bybit.fields import MalformedPayload
-from breakwater_bybit.model import Candle
+from breakwater_bybit.model import DAY_MS, Candle
 from breakwater_core.market import DailyBar, TradeBatch
 from breakwater_core.session import Session
 from breakwater_runtime.logs import get_logger
@@ -19,6 +19,8 @@ from market_data_service.metrics import BAR_MISMATCHES
 _POLL_S = 0.5
 _LATE_POLL_S = 5.0
 _TOLERANCE = 1e-9
+_CANDLES_AT_ONCE = 10_000
+"""A day that begins on an odd minute is made of minutes: 400 such days are not to be held at once."""
 
 
 @dataclass(slots=True)
@@ -76,18 +78,36 @@ class LiveBars:
             else:
                 known.high, known.low = max(known.high, high), min(known.low, low)
 
-    async def warm_up(self, symbol: str, today: date, days: int) -> None:
+    async def warm_up(self, symbol: str, today: date, days: int) -> bool:
         """Publish the CLOSED bars of the `days` days before today, and learn today's open for `publish_opened`.
+
+        Returns False right after the day's turn, while the exchange still lacks what `turn` waits for.
 
         Raises:
             ExchangeError: If the exchange does not answer.
         """
-        first = today - timedelta(days=days)
-        candles = await self._candles(symbol, first, today)
-        bars = (closed_bar(candles, self._session, first + timedelta(days=number)) for number in range(days))
+        first, yesterday = today - timedelta(days=days), today - timedelta(days=1)
+        interval = interval_for(self._session, first, today)
+        days_at_once = max(2, _CANDLES_AT_ONCE * interval.milliseconds // DAY_MS)
+        bars: list[DailyBar | None] = []
+        candles: list[Candle] = []
+        while first <= today:
+            last = first + timedelta(days=days_at_once - 1)
+            last = today if last >= yesterday else last
+            end_ms = None if last == today else self._session.day_end_ms(last) - 1
+            start_ms = self._session.day_start_ms(first)
+            candles = await self._source.candles(symbol, interval, start_ms=start_ms, end_ms=end_ms)
+            while first <= last:
+                bars.append(closed_bar(candles, self._session, first) if first < today else None)
+                first += timedelta(days=1)
         self._closed[symbol] = deque((bar for bar in bars if bar is not None), maxlen=days)
         self._publish_closed(symbol)
         self._learn_open(candles, today)
+        closed = self._closed[symbol]
+        is_closed = bool(closed) and closed[-1].day == yesterday
+        begun_ms, ended_ms = self._session.day_start_ms(yesterday), self._session.day_end_ms(yesterday)
+        was_listed = any(begun_ms <= candle.start_ms < ended_ms for candle in candles)
+        return open_bar(candles, self._session, today) is not None and (is_closed or not was_listed)
 
     def publish_opened(self) -> None:
         """Publish the OPEN bars of the running day that are known."""
@@ -104,7 +124,7 @@ class LiveBars:
     async def turn(self, symbol: str, ended: date, *, is_whole: bool) -> None:
         """Publish the CLOSED bar of the day that has ended and the OPEN bar of the next, as soon as they are known.
 
-        The CLOSED bars of the days before come along again.
+        The CLOSED bars of the days before come along again. Nothing comes of a symbol that is forgotten meanwhile.
 
         Args:
             symbol: Venue symbol.
@@ -115,6 +135,8 @@ class LiveBars:
         is_late = False
         while True:
             candles = await self._candles_or_none(symbol, ended)
+            if symbol not in self._closed:
+                return
             bar = closed_bar(candles, self._session, ended)
             if bar is not None and open_bar(candles, self._session, ended + timedelta(days=1)) is not None:
                 break
@@ -127,7 +149,9 @@ class LiveBars:
                 )
             await asyncio.sleep(_LATE_POLL_S if is_late else _POLL_S)
         self._check(bar, is_whole=is_whole)
-        self._closed.setdefault(symbol, deque(maxlen=1)).append(bar)
+        closed = self._closed[symbol]
+        bars = {known.day: known for known in (*closed, bar)}
+        self._closed[symbol] = deque((bars[day] for day in sorted(bars)), maxlen=closed.maxlen)
         self._publish_closed(symbol)
         self._learn_open(candles, ended + timedelta(days=1))
         self.publish_open(symbol)
@@ -145,7 +169,8 @@ class LiveBars:
 
     def _learn_open(self, candles: Sequence[Candle], day: date) -> None:
         bar = open_bar(candles, self._session, day)
-        if bar is not None:
+        known = None if bar is None else self._opened.get(bar.symbol)
+        if bar is not None and (known is None or known.day <= bar.day):
             self._opened[bar.symbol] = bar
 
     def _marked(self, bar: DailyBar) -> DailyBar:

@@ -39,6 +39,7 @@ class BusWatch:
         self._labels = _durable_labels(run_id)
         self._shown: set[tuple[str, str]] = set()
         self._tells_store = True
+        self._has_told_store = False
 
     async def poll(self) -> None:
         """Read everything once; what cannot be read keeps its last value and is counted."""
@@ -67,15 +68,16 @@ class BusWatch:
                 return
 
     async def _show_store(self) -> None:
-        """Show the whole store; a user that gets no answer may not know of it, and does not ask again."""
+        """Show the whole store; a user that never got an answer may not know of it, and does not ask again."""
         if not self._tells_store:
             return
         try:
             answer = await self._jetstream.api("INFO")
         except BusError as error:
-            self._tells_store = False
+            self._tells_store = self._has_told_store
             get_logger().warning("store_not_observed", reason=str(error))
             return
+        self._has_told_store = True
         metrics.BUS_STORE_BYTES.set(int(answer.get("storage", 0)))
         limit = int((answer.get("limits") or {}).get("max_storage", _UNLIMITED))
         metrics.BUS_STORE_LIMIT.set(float("nan") if limit == _UNLIMITED else limit)

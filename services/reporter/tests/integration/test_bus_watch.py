@@ -119,3 +119,15 @@ def test_the_names_are_those_of_reporter_and_notifier() -> None:
         labels = BusWatch(_Refusing.__new__(_Refusing), run_id)
         told = {labels._label_of(durable_name(name, run_id)) for _, name, _, _ in SOURCES}
         assert told == {f"notifier-{name}" for name in NOTIFIER_CONSUMERS}
+
+
+async def test_a_store_that_was_told_of_is_asked_for_again_after_it_was_away(bus: Bus) -> None:
+    source = _Refusing(bus)
+    watch = BusWatch(source, RUN)
+    await watch.poll()
+    source._refused = ("INFO",)
+    await watch.poll()
+    source._refused = ()
+    metrics.BUS_STORE_BYTES.set(-1)
+    await watch.poll()
+    assert shown("bus_store_bytes") != -1

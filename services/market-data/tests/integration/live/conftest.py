@@ -32,9 +32,14 @@ MINUTE_MS = 60_000
 
 @dataclass
 class LocalExchange:
-    """Trades made by the test; candles follow from them, days before the first trade are flat at 100."""
+    """Trades made by the test; candles follow from them, days before the first trade are flat at 100.
+
+    Attributes:
+        candle_lag_ms: How long after its begin a candle is listed.
+    """
 
     offset_ms: int = 0
+    candle_lag_ms: int = 0
     history: int = 1000
     port: int = 0
     trades: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -99,8 +104,11 @@ class LocalExchange:
         query = request.query_params
         step_ms = DAY_MS if query["interval"] == "D" else int(query["interval"]) * MINUTE_MS
         start_ms = int(query["start"]) // step_ms * step_ms
-        end_ms = min(int(query.get("end", self.now_ms())), self.now_ms())
-        rows = [self._candle(query["symbol"], begin, step_ms) for begin in range(start_ms, end_ms + 1, step_ms)]
+        newest_ms = self.now_ms() - self.candle_lag_ms
+        begins = range(start_ms, min(int(query.get("end", newest_ms)), newest_ms) + 1, step_ms)
+        limit = int(query.get("limit", "200"))
+        listed = begins[-limit:] if "end" in query else begins[:limit]
+        rows = [self._candle(query["symbol"], begin, step_ms) for begin in listed]
         return self._answer("candles", {"category": "linear", "symbol": query["symbol"], "list": rows[::-1]})
 
     def _candle(self, symbol: str, begin_ms: int, step_ms: int) -> list[str]:

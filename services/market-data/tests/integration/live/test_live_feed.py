@@ -1,6 +1,7 @@
 """The live feed against a local exchange: order, gaps, restarts, the day's turn."""
 
 import asyncio
+import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from breakwater_core.config import BreakwaterConfig
 from breakwater_core.config_schedule import ConfigSchedule, ConfigVersion, DayVersion, ScheduledVersion
+from breakwater_core.errors import InvalidInputError
 from breakwater_core.market import BarState, ClockKind
 from breakwater_core.session import Session
 from breakwater_recordings.day_openings import read_day_opening
@@ -163,6 +165,27 @@ async def test_a_symbol_whose_frames_stop_while_others_go_on_is_fetched_and_the_
     assert not listener.alerts("data_gap")
 
 
+async def test_a_stream_that_stands_and_delivers_nothing_at_all_is_renewed_and_a_quiet_market_is_not(
+    exchange: Any, listener: Any, live_service: Any
+) -> None:
+    async with live_service(stale_after_s=0.4):
+        await connected(exchange, listener)
+        await exchange.trade("BTCUSDT", 1)
+        await listener.until(lambda: listener.prices("BTCUSDT"))
+        await asyncio.sleep(1.2)  # nobody trades
+        assert exchange.connections == 1
+        exchange.lost.update(("BTCUSDT", "ETHUSDT"))
+        await exchange.trade("ETHUSDT", 7)
+        await exchange.trade("BTCUSDT", 2)
+        await connected(exchange, listener, 2)
+        exchange.lost.clear()
+        await exchange.trade("BTCUSDT", 3)
+        await listener.until(lambda: len(listener.prices("BTCUSDT")) == 3)
+    assert listener.prices("BTCUSDT") == [1, 2, 3]
+    assert listener.alerts("stream_silent")
+    assert not listener.alerts("data_gap")
+
+
 async def test_trades_that_came_while_the_bus_was_down_are_on_it_in_order_once_it_is_back(
     exchange: Any, listener: Any, live_service: Any, live_bus: Bus, nats_server: Any
 ) -> None:
@@ -200,6 +223,58 @@ async def test_at_a_days_end_the_closed_bar_is_the_exchanges_candle_and_the_next
     assert [clock.day for clock in turns] == [started, started + timedelta(days=1)]
     positions = [listener.seen.index(event) for event in (turns[1], closed)]
     assert positions == sorted(positions)
+
+
+@pytest.mark.parametrize(
+    ("start", "timezone"),
+    [("00:37", "UTC"), ("09:30", "UTC"), ("00:00", "Asia/Kolkata"), ("09:30", "America/New_York")],
+)
+async def test_a_day_that_begins_within_an_hour_is_closed_and_opened_at_its_boundary(
+    exchange: Any, listener: Any, live_service: Any, tmp_path: Path, start: str, timezone: str
+) -> None:
+    config = tmp_path / "session.json"
+    settings = {
+        "portfolio": {"symbols": ["BTCUSDT"]},
+        "strategy": {"ma_window": 25},
+        "session": {"start": start, "timezone": timezone},
+    }
+    config.write_text(json.dumps(settings))
+    session = BreakwaterConfig.parse(settings).session.session()
+    ended = session.day_of(exchange.now_ms())
+    exchange.offset_ms = session.day_end_ms(ended) - exchange.now_ms() - 1500
+    async with live_service(config_file=config):
+        await connected(exchange, listener)
+        await exchange.trade("BTCUSDT", 130)
+        await listener.until(lambda: len(listener.bars("BTCUSDT", BarState.OPEN)) == 2)
+    closed = {bar.day: bar for bar in listener.bars("BTCUSDT", BarState.CLOSED)}
+    assert sorted(closed) == [ended - timedelta(days=number) for number in range(27, -1, -1)]
+    assert all(bar.complete for bar in closed.values())
+    assert closed[ended].high == 130
+    assert [bar.day for bar in listener.bars("BTCUSDT", BarState.OPEN)] == [ended, ended + timedelta(days=1)]
+    assert not listener.alerts("candle_late")
+
+
+async def test_a_process_that_starts_right_after_the_boundary_waits_for_the_days_candle(
+    exchange: Any, listener: Any, live_service: Any
+) -> None:
+    exchange.offset_ms = DAY_MS - round(datetime.now(tz=UTC).timestamp() * 1000) % DAY_MS + 10
+    exchange.candle_lag_ms = 2000
+    today = datetime.fromtimestamp(exchange.now_ms() / 1000, tz=UTC).date()
+    async with live_service():
+        await listener.until(lambda: listener.bars("BTCUSDT", BarState.OPEN))
+        await listener.until(lambda: listener.bars("ETHUSDT", BarState.OPEN))
+    assert [bar.day for bar in listener.bars("BTCUSDT", BarState.OPEN)] == [today]
+    closed = listener.bars("BTCUSDT", BarState.CLOSED)[-5:]
+    assert [bar.day for bar in closed] == [today - timedelta(days=number) for number in (5, 4, 3, 2, 1)]
+    assert not listener.alerts("candle_late")
+
+
+async def test_a_day_that_begins_within_a_minute_is_refused(exchange: Any, live_settings: Any, tmp_path: Path) -> None:
+    config = tmp_path / "session.json"
+    config.write_text(json.dumps({"portfolio": {"symbols": ["BTCUSDT"]}, "session": {"start": "00:37:30"}}))
+    expected = pytest.RaisesExc(InvalidInputError, match="begins on a full minute")
+    with pytest.RaisesGroup(expected, flatten_subgroups=True, allow_unwrapped=True):
+        await run(live_settings(config_file=config), asyncio.Event())
 
 
 async def test_a_recorded_live_feed_is_a_recording_with_its_coverage(

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -77,6 +78,26 @@ async def test_no_trade_is_missing_or_doubled_when_the_exchange_is_killed_and_co
     assert [time for time in published if first_ms < time <= last_ms] == expected
     assert not listener.alerts("data_gap")
     assert listener.bars("BTCUSDT", BarState.OPEN)[-1].complete
+
+
+@pytest.mark.slow
+async def test_a_day_that_begins_on_an_odd_minute_has_all_of_its_bars(
+    start_exchange: Any, client: BybitClient, listener: Any, live_service: Any, tmp_path: Any
+) -> None:
+    port, start = start_exchange
+    config = tmp_path / "odd.json"
+    settings = {"portfolio": {"symbols": ["BTCUSDT"]}, "strategy": {"ma_window": 1}, "session": {"start": "00:37"}}
+    config.write_text(json.dumps(settings))
+    start()
+    await until_it_answers(client)
+    addresses = {"exchange_url": f"http://127.0.0.1:{port}", "public_stream_url": f"ws://127.0.0.1:{port}"}
+    async with live_service(config_file=config, **addresses):
+        await listener.until(lambda: listener.bars("BTCUSDT", BarState.OPEN))
+    opened = listener.bars("BTCUSDT", BarState.OPEN)[-1]
+    closed = listener.bars("BTCUSDT", BarState.CLOSED)
+    assert opened.complete
+    assert closed[-1].day == opened.day - timedelta(days=1)
+    assert closed[-1].complete
 
 
 def times_of(listener: Any) -> list[int]:
