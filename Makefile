@@ -58,12 +58,12 @@ proto-check: setup  ## fail if the committed message classes are not those of pr
 	  cmp -s "$$scratch/$$file" "libs/contracts/src/$$file" || { echo "$$file is not what proto/ gives: make proto"; exit 1; }; \
 	done && echo "generated message classes match proto/"
 
-nats-permissions: setup  ## write deploy/nats/authorization.conf from breakwater_runtime.permissions
+nats-permissions: setup  ## write deploy/k8s/files/authorization.conf from breakwater_runtime.permissions
 	mkdir -p deploy/nats
-	$(RUN) python -m breakwater_runtime.permissions > deploy/nats/authorization.conf
+	$(RUN) python -m breakwater_runtime.permissions > deploy/k8s/files/authorization.conf
 
-nats-permissions-check: setup  ## fail if deploy/nats/authorization.conf is not what the code gives
-	@$(RUN) python -m breakwater_runtime.permissions --check deploy/nats/authorization.conf
+nats-permissions-check: setup  ## fail if deploy/k8s/files/authorization.conf is not what the code gives
+	@$(RUN) python -m breakwater_runtime.permissions --check deploy/k8s/files/authorization.conf
 
 dashboards: setup  ## write the Grafana dashboards from deploy/observability/generator
 	$(RUN) python -m deploy.observability.generator

@@ -38,7 +38,7 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
 SECRETS_OF = {"migrate": "reporter", "cli": "operator", "replay": None}
 """Whose folder of secrets a service has, where it is not its own."""
 RIGHTS = {"init": ["CHOWN", "DAC_OVERRIDE", "FOWNER"]}
-AUTHORIZATION = (ROOT / "deploy" / "nats" / "authorization.conf").read_text()
+AUTHORIZATION = (ROOT / "deploy" / "k8s" / "files" / "authorization.conf").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deploy.observability.generator import bus, flow, money, services
 
-FOLDER = Path(__file__).parents[1] / "dashboards"
+FOLDER = Path(__file__).parents[2] / "k8s" / "files" / "dashboards"
 DASHBOARDS = {
     "money": money.DASHBOARD,
     "flow": flow.DASHBOARD,

@@ -61,7 +61,7 @@ Every service answers `GET /metrics` on its port in Prometheus' text format. Bes
 the configuration, rules, outcomes, streams. Counters and histograms whose labels are known begin at zero, so that the first event is
 seen. `process_...` and `python_...` are those of the Prometheus client: memory, processor time, file descriptors, garbage collections.
 
-Dashboards (`deploy/observability/dashboards`) and rules (`deploy/observability/rules`) use every one of these; the tests see to it, and that
+Dashboards (`deploy/k8s/files/dashboards`) and rules (`deploy/k8s/files/rules`) use every one of these; the tests see to it, and that
 this table is what the code declares (`make metrics`). Recorded series have names with colons and stand in `recording.yaml`.
 
 Where several processes state the same (two reporters, two hot signals), take the `max`; sums of gauges count it twice. Gauges of an account

@@ -89,7 +89,7 @@ def test_users_of_the_bus_are_those_whose_passwords_the_chart_makes() -> None:
     (line,) = re.findall(r"for user in ([a-z -]+); do", TEXT)
     (secret,) = [made for made in of_kind(render({}), "Secret") if made["metadata"]["name"].endswith("-nats")]
     assert set(line.split()) == set(secret["data"])
-    authorization = (ROOT / "deploy" / "nats" / "authorization.conf").read_text()
+    authorization = (ROOT / "deploy" / "k8s" / "files" / "authorization.conf").read_text()
     assert set(re.findall(r'user: "([a-z-]+)"', authorization)) == set(secret["data"])
 
 

@@ -140,7 +140,7 @@ def test_it_can_be_part_of_another_chart(tmp_path: Path) -> None:
 
 
 def test_a_chart_without_the_bus_users_is_refused(tmp_path: Path) -> None:
-    """Flux leaves symbolic links out of what it fetches; the server would then ask nobody for a password."""
+    """The server would ask nobody for a password."""
     copied = copy_of_the_chart(tmp_path / "chart")
     shutil.rmtree(copied / "files")
     with (

@@ -15,8 +15,9 @@ from prometheus_client.metrics import MetricWrapperBase
 
 REPOSITORY = Path(__file__).parents[3]
 FOLDER = REPOSITORY / "deploy" / "observability"
-DASHBOARDS = tuple(sorted((FOLDER / "dashboards").glob("*.json")))
-RULES = (FOLDER / "rules" / "recording.yaml", FOLDER / "rules" / "alerts.yaml")
+_MADE = REPOSITORY / "deploy" / "k8s" / "files"
+DASHBOARDS = tuple(sorted((_MADE / "dashboards").glob("*.json")))
+RULES = (_MADE / "rules" / "recording.yaml", _MADE / "rules" / "alerts.yaml")
 RUNBOOK = REPOSITORY / "docs" / "runbook.md"
 
 _DECLARES = re.compile(r"^from prometheus_client import .*\b(Counter|Gauge|Histogram)\b", re.MULTILINE)

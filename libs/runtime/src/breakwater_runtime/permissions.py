@@ -1,4 +1,4 @@
-"""Which NATS user may publish, read and write what; `deploy/nats/authorization.conf` is written from it.
+"""Which NATS user may publish, read and write what; `deploy/k8s/files/authorization.conf` is written from it.
 
 Least privilege, and nothing by default: a user has its event subjects, its prefixes of the key-value buckets, what
 JetStream's API needs to read its streams, and answers under an inbox prefix of its own. Accounts, symbols, runs and

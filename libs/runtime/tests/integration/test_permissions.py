@@ -581,7 +581,7 @@ def test_the_durable_consumers_named_here_are_those_of_the_services() -> None:
 
 
 def test_the_committed_configuration_is_what_the_code_gives(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    committed = ROOT / "deploy" / "nats" / "authorization.conf"
+    committed = ROOT / "deploy" / "k8s" / "files" / "authorization.conf"
     assert permissions.main(["--check", str(committed)]) == 0
     other = tmp_path / "authorization.conf"
     other.write_text(committed.read_text().replace('"intent.*.*.*"', '">"'))
