@@ -53,9 +53,10 @@ def code_of(text: str) -> list[str]:
 def simple_commands(text: str) -> Iterator[list[str]]:
     """Return the words of each command."""
     for line in code_of(text):
+        line = re.sub(r"(^|\s)#.*", "", line)
         for part in re.split(r"&&|[;|](?![^']*'[^']*$)", line):
             try:
-                words = shlex.split(part, comments=True)
+                words = shlex.split(part)
             except ValueError:  # a piece of another language
                 continue
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
