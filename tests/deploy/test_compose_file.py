@@ -68,6 +68,12 @@ def test_every_container_is_confined(services: dict[str, Any]) -> None:
         assert service.get("user", "") != "0:0" or name == "init"
 
 
+def test_images_that_are_built_here_are_not_pulled_from_a_stranger(services: dict[str, Any]) -> None:
+    """Compose would first ask the public registry for `breakwater/...`, whoever that belongs to."""
+    for name, service in services.items():
+        assert service.get("pull_policy") == ("never" if "build" in service else None), name
+
+
 def test_ports_are_published_on_this_machine_alone(services: dict[str, Any]) -> None:
     ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert set(ports) == {"reporter", "prometheus", "grafana"}
