@@ -46,6 +46,7 @@ def _measure(effort: Effort) -> Section:
         effort.tell("building images")
         project.run("--profile", "tools", "build", "--quiet")
         sizes = {name: _own_mb(f"breakwater-bench/{name}:bench") for name in IMAGES}
+        shared = _shared_mb()
         effort.tell("starting the system")
         project.run("up", "-d", "--no-build", "--wait")
         for number in range(effort.repetitions):
@@ -68,7 +69,7 @@ def _measure(effort: Effort) -> Section:
     notes = (
         "Real time, ten symbols, against the paper exchange; a service is stopped and started while the others run.",
         "Start is when Docker started the process; ready is the first 200 of /ready. Memory is resident; MB = 1e6.",
-        f"All images share the layers of {BASE} and {_shared_mb():.0f} MB of their own with each other.",
+        f"All images share the layers of {BASE} and {shared:.0f} MB of their own with each other.",
         "The paper exchange makes a month of prices before it is ready; it is no service that trades.",
     )
     return Section(_TITLE, tuple(figures), notes)

@@ -4,11 +4,18 @@ import os
 import sys
 from pathlib import Path
 
-from breakwater_core.errors import BreakwaterError
+from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_recordings.synthetic import DEFAULT_SYMBOLS
 from breakwater_recordings.synthetic_folder import ensure_synthetic
 from breakwater_runtime.config_file import read_config
 from breakwater_runtime.errors import exit_code_of, explain
+
+
+def _number(name: str) -> int:
+    try:
+        return int(os.environ[name])
+    except ValueError:
+        raise InvalidInputError(f"BREAKWATER_{name} must be a whole number, was {os.environ[name]!r}") from None
 
 
 def main() -> int:
@@ -17,9 +24,9 @@ def main() -> int:
         config = read_config(Path(os.environ["CONFIG_FILE"]))
         is_new = ensure_synthetic(
             Path(sys.argv[1]),
-            seed=int(os.environ["SEED"]),
-            days=int(os.environ["DAYS"]),
-            trades_per_day=int(os.environ["TRADES_PER_DAY"]),
+            seed=_number("SEED"),
+            days=_number("DAYS"),
+            trades_per_day=_number("TRADES_PER_DAY"),
             session=config.session.session(),
             symbols=config.portfolio.symbols or DEFAULT_SYMBOLS,
         )

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from breakwater_core.config import BreakwaterConfig
+from breakwater_core.errors import BreakwaterError, InvalidInputError
 from breakwater_runtime.config_file import read_config
+from breakwater_runtime.errors import exit_code_of, explain
 
 OWNER = 10001
 """User and group of the services; NATS runs as it too, and Postgres and Grafana belong to the group."""
@@ -70,16 +72,21 @@ def write(path: Path, content: str, mode: int) -> None:
     scratch.unlink(missing_ok=True)
     with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     scratch.chmod(mode)
     scratch.replace(path)
 
 
 def prepare(root: Path, config: BreakwaterConfig, authorization: str, owner: int = OWNER) -> None:
-    """Make what is missing below `root`, which has a folder for each service; `authorization` is NATS's."""
+    """Make what is missing below `root`, which has a folder for each service; `authorization` is NATS's.
+
+    Raises:
+        InvalidInputError: If what `MASTER` remembers cannot be read; then nothing is made.
+    """
     master = root / MASTER
     master.parent.mkdir(parents=True, exist_ok=True)
-    known: dict[str, Any] = json.loads(master.read_text(encoding="utf-8")) if master.exists() else {}
-    values = made(known, config)
+    values = made(_remembered(master), config)
     write(master, json.dumps(values), 0o600)
     for name, content in files(values, config, authorization).items():
         path = root / name
@@ -90,10 +97,27 @@ def prepare(root: Path, config: BreakwaterConfig, authorization: str, owner: int
         os.chown(path.parent, owner, owner)
 
 
+def _remembered(master: Path) -> dict[str, Any]:
+    """Return the secrets of the first start; new ones would lock the services out of the database that has the old."""
+    try:
+        values: dict[str, Any] = json.loads(master.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise InvalidInputError(
+            f"{master} is damaged: put a copy back, or begin anew without the books: docker compose down --volumes"
+        ) from None
+    return values
+
+
 def main() -> int:
     """Prepare the folders below the first argument, and hand the folders of the further ones to the services."""
     authorization = Path(os.environ["AUTHORIZATION_FILE"]).read_text(encoding="utf-8")
-    prepare(Path(sys.argv[1]), read_config(Path(os.environ["CONFIG_FILE"])), authorization)
+    try:
+        prepare(Path(sys.argv[1]), read_config(Path(os.environ["CONFIG_FILE"])), authorization)
+    except BreakwaterError as error:
+        sys.stderr.write(f"init: {explain(error)}\n")
+        return exit_code_of(error)
     for folder in sys.argv[2:]:
         os.chown(folder, OWNER, OWNER)
     sys.stdout.write("secrets are in place\n")

@@ -68,6 +68,22 @@ def test_every_container_is_confined(services: dict[str, Any]) -> None:
         assert service.get("user", "") != "0:0" or name == "init"
 
 
+def test_images_that_are_built_here_are_not_pulled_from_a_stranger(services: dict[str, Any]) -> None:
+    """Compose would first ask the public registry for `breakwater/...`, whoever that belongs to."""
+    for name, service in services.items():
+        ours = service["image"].startswith("breakwater/")
+        assert service.get("pull_policy") == ("never" if ours else None), name
+        assert ours or "build" not in service, name
+
+
+def test_an_image_is_built_once_or_the_next_up_would_make_its_containers_anew(services: dict[str, Any]) -> None:
+    """Each build gives another id; containers of an earlier one are replaced, the paper exchange with its accounts."""
+    started = [service for service in services.values() if "profiles" not in service]
+    built = [service["image"] for service in started if "build" in service]
+    assert len(built) == len(set(built))
+    assert set(built) == {service["image"] for service in started if service["image"].startswith("breakwater/")}
+
+
 def test_ports_are_published_on_this_machine_alone(services: dict[str, Any]) -> None:
     ports = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert set(ports) == {"reporter", "prometheus", "grafana"}
@@ -157,7 +173,7 @@ def test_a_start_needs_neither_grafana_nor_an_image_that_is_not_built_or_public(
         if "build" in service:
             assert service["build"]["target"] in targets, name
             assert service["image"] == f"breakwater/{service['build']['target']}:0.1.0"
-        else:
+        elif not service["image"].startswith("breakwater/"):
             assert name in {"nats", "postgres", "prometheus", "grafana"}
 
 

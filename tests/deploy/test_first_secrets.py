@@ -11,12 +11,14 @@ import pytest
 from pydantic import TypeAdapter
 
 from breakwater_core.config import BreakwaterConfig
+from breakwater_core.errors import InvalidInputError
 from executor_service.account_keys import keys_of_text
 from paper_exchange_service.settings import AccountSettings
 from tests.deploy.compose_file import ROOT
 
 sys.path.insert(0, str(ROOT / "deploy" / "compose"))
 first_secrets = import_module("first_secrets")
+first_recording = import_module("first_recording")
 
 CONFIG = BreakwaterConfig.model_validate({"portfolio": {"accounts": ["main", "second"], "initial_equity": "5000"}})
 
@@ -106,3 +108,50 @@ def test_an_unwritable_folder_leaves_the_old_file_whole(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         first_secrets.write(path, "changed", 0o440)
     assert path.read_text() == before
+
+
+def test_a_damaged_memory_of_secrets_stops_the_start_before_anything_changes(tmp_path: Path) -> None:
+    """New passwords would not open the database that was made with the old ones."""
+    prepare(tmp_path)
+    (tmp_path / "master" / "secrets.json").write_text("")
+    before = contents(tmp_path)
+    with pytest.raises(InvalidInputError, match=r"secrets\.json is damaged"):
+        prepare(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_lost_or_emptied_file_of_a_service_is_written_again(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    before = contents(tmp_path)
+    (tmp_path / "signal" / "nats_password").unlink()
+    (tmp_path / "executor" / "accounts.json").chmod(0o600)
+    (tmp_path / "executor" / "accounts.json").write_text("")
+    prepare(tmp_path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("made_by", ["docker", "nobody"])
+def test_a_configuration_that_is_not_there_ends_the_start_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], made_by: str
+) -> None:
+    """Docker makes a folder of a file that is to be mounted and is not there."""
+    config = tmp_path / "mine.yaml"
+    if made_by == "docker":
+        config.mkdir()
+    monkeypatch.setenv("CONFIG_FILE", str(config))
+    monkeypatch.setenv("AUTHORIZATION_FILE", str(ROOT / "deploy" / "nats" / "authorization.conf"))
+    monkeypatch.setattr(sys, "argv", ["first_secrets.py", str(tmp_path / "secrets")])
+    assert first_secrets.main() == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "mine.yaml" in line
+
+
+def test_a_size_of_the_recording_that_is_no_number_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CONFIG_FILE", str(ROOT / "deploy" / "compose" / "breakwater.yaml"))
+    monkeypatch.setattr(sys, "argv", ["first_recording.py", str(tmp_path / "recording")])
+    for name, text in (("SEED", "7"), ("DAYS", "many"), ("TRADES_PER_DAY", "1000")):
+        monkeypatch.setenv(name, text)
+    assert first_recording.main() == 2
+    assert capsys.readouterr().err == "recording: BREAKWATER_DAYS must be a whole number, was 'many'\n"

@@ -121,6 +121,25 @@ def test_an_absent_database_is_named_without_its_password(tmp_path: Path) -> Non
     assert "hunter2" not in line
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["demo"],
+        ["up"],
+        ["record", "--set", "portfolio.symbols=[BTCUSDT]"],
+        ["fetch", "candles", "BTCUSDT", "--start", "2024-01-01"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_an_output_folder_that_is_a_file_is_named(tmp_path: Path, command: list[str]) -> None:
+    file = write(tmp_path / "taken", [])
+    finished = breakwater(*command, "--out", file)
+    assert finished.returncode == 2
+    [line] = finished.stderr.strip().splitlines()
+    assert str(file) in line
+    assert "check the path" in line
+
+
 @pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.socket() as holder:

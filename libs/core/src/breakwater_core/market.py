@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # processes that see no trades do without its memory
+    import numpy as np
+    from numpy.typing import NDArray
 
 LIVE_RUN_ID = "live"
 
@@ -29,10 +31,10 @@ class TradeBatch:
     """
 
     symbol: str
-    times_ms: NDArray[np.int64]
-    prices: NDArray[np.float64]
-    sizes: NDArray[np.float64]
-    taker_sides: NDArray[np.int8]
+    times_ms: "NDArray[np.int64]"
+    prices: "NDArray[np.float64]"
+    sizes: "NDArray[np.float64]"
+    taker_sides: "NDArray[np.int8]"
     window: int = 0
 
     def __len__(self) -> int:

@@ -12,9 +12,8 @@ from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from functools import singledispatch
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
 from breakwater_contracts.account.v1 import account_pb2
@@ -44,6 +43,9 @@ from breakwater_core.identities import partition_of
 from breakwater_core.market import BarState, Clock, ClockKind, DailyBar, TradeBatch
 from breakwater_runtime import subjects
 from breakwater_runtime.redaction import blank
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Event = (
     TradeBatch | DailyBar | Clock | Intent | OrderEvent | Fill | AccountSnapshot | DailyPerformance | DayParity | Alert
@@ -95,11 +97,15 @@ byte of a message it would begin a group of field 15, which no event has."""
 _LITTLE_ENDIAN = sys.byteorder == "little"
 
 
-def _to_bytes(column: np.ndarray[Any, Any], kind: str) -> bytes:
+def _to_bytes(column: "np.ndarray[Any, Any]", kind: str) -> bytes:
+    import numpy as np  # here, so that services that see no trades do without its memory
+
     return np.ascontiguousarray(column, dtype=kind).tobytes()
 
 
 def _from_bytes(data: bytes, kind: str) -> Any:
+    import numpy as np
+
     column = np.frombuffer(data, dtype=kind)
     return column if _LITTLE_ENDIAN else column.astype(kind[1:])
 

@@ -1,23 +1,26 @@
 """Brings the database's tables up to date: at the reporter's start, or alone as `python -m reporter_service.migrate`.
 
 The whole of it is one transaction under the writers' lock, so several processes may start at once: the first one
-migrates, the others find nothing to do.
+migrates, the others find nothing to do. Alembic is loaded where there is something to do: it stays in memory.
 """
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import exc
+from sqlalchemy import Connection, exc, inspect, text
 
 from breakwater_core.errors import BreakwaterError
 from breakwater_runtime.errors import DependencyError, exit_code_of, explain
 from breakwater_runtime.logs import configure_logs, get_logger
 from reporter_service.database import Database, take_writer_lock, writing_connection
 from reporter_service.settings import ReporterSettings
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+REVISIONS = ("0001", "0002", "0003")
+"""Of the tables, oldest first: the names of the steps in `migrations/versions`."""
 
 
 def migrate(database: Database) -> None:
@@ -27,15 +30,14 @@ def migrate(database: Database) -> None:
         DependencyError: If the database cannot be used, or is newer than this program.
     """
     database.create_folder()
-    config = _config()
     try:
         with writing_connection(database.engine) as connection, connection.begin():
             if not database.is_sqlite:
                 take_writer_lock(connection)
-            present = MigrationContext.configure(connection).get_current_revision()
-            _refuse_newer(database, config, present)
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            present = _revision(connection)
+            _refuse_newer(database, present)
+            if present != REVISIONS[-1]:
+                _upgrade(connection)
     except exc.SQLAlchemyError as error:
         raise database.absent(error) from error
 
@@ -49,29 +51,43 @@ def check_migrated(database: Database) -> None:
     database.check_present()
     try:
         with database.engine.connect() as connection:
-            present = MigrationContext.configure(connection).get_current_revision()
+            present = _revision(connection)
     except exc.SQLAlchemyError as error:
         raise database.absent(error) from error
-    config = _config()
-    _refuse_newer(database, config, present)
-    needed = ScriptDirectory.from_config(config).get_current_head()
-    if present != needed:
+    _refuse_newer(database, present)
+    if present != REVISIONS[-1]:
         raise DependencyError(
-            f"the tables at {database.place} are at revision {present or 'none'}, this program needs {needed}; "
+            f"the tables at {database.place} are at revision {present or 'none'}, this program needs {REVISIONS[-1]}; "
             "run `python -m reporter_service.migrate` or set REPORTER_MIGRATE=true"
         )
 
 
-def _refuse_newer(database: Database, config: Config, present: str | None) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if present is not None and present not in known:
+def _revision(connection: Connection) -> str | None:
+    """Return the revision that the tables are at; None where there are none."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _refuse_newer(database: Database, present: str | None) -> None:
+    if present is not None and present not in REVISIONS:
         raise DependencyError(
             f"the tables at {database.place} are at revision {present}, which this program does not know; "
             "run the newer program that made them"
         )
 
 
-def _config() -> Config:
+def _config() -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")

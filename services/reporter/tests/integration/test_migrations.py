@@ -12,11 +12,12 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from breakwater_runtime.errors import DependencyError
 from reporter_service.database import Database
-from reporter_service.migrate import _config, check_migrated, migrate
+from reporter_service.migrate import REVISIONS, _config, check_migrated, migrate
 from reporter_service.tables import Table
 
 
@@ -29,6 +30,24 @@ def test_tables_made_by_the_migrations_are_those_that_are_mapped(database: Datab
 def test_every_table_and_every_key_begins_with_the_run() -> None:
     for table in Table.metadata.sorted_tables:
         assert next(column.name for column in table.primary_key) == "run_id"
+
+
+def test_the_named_revisions_are_those_of_the_scripts() -> None:
+    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
+    assert [script.revision for script in scripts] == list(reversed(REVISIONS))
+
+
+def test_a_start_with_nothing_to_migrate_loads_neither_alembic_nor_numpy(database: Database) -> None:
+    """They would stay in memory: some twenty megabytes."""
+    code = (
+        "import sys; from reporter_service import main; from reporter_service.database import Database; "
+        "from reporter_service.migrate import check_migrated, migrate; "
+        "database = Database(sys.argv[1]); check_migrated(database); migrate(database); "
+        "print({'alembic', 'numpy', 'pyarrow', 'pandas'} & set(sys.modules))"
+    )
+    url = database.url.render_as_string(hide_password=False)
+    finished = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "set()"
 
 
 def test_migrating_again_changes_nothing(database: Database) -> None:

@@ -72,6 +72,8 @@ def main() -> None:
 
 
 def _fail(error: BaseException) -> None:
+    if isinstance(error, OSError) and error.filename is not None:
+        error = InvalidInputError(f"{error.filename}: cannot be used ({error.strerror}); check the path and its rights")
     sys.stderr.write(f"breakwater: {explain(error)}\n")
     sys.exit(exit_code_of(error))
 
@@ -336,7 +338,9 @@ def up(
     overrides: SetOption = None,
     executors: Annotated[int, typer.Option(min=1, max=64)] = 2,
     database: Annotated[str | None, DATABASE_OPTION] = None,
-    reporter_port: Annotated[int, typer.Option(help="Port of the reporter's API; 0 takes a free one.")] = 0,
+    reporter_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the reporter's API; 0 takes a free one.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Run the whole system in real time against the paper exchange, until ctrl-C."""

@@ -9,7 +9,6 @@ Sets are spread over threads; the compiled code runs without the interpreter's l
 milliseconds UTC.
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from breakwater_research.bars.bar_table import BarTable
 from breakwater_research.bars.day_walk import walk_day
 from breakwater_research.bars.kernels import Costs, Progress, Venue, run_days
 from breakwater_research.bars.plans import PlanBook, same_days
+from breakwater_research.cores import usable_cores
 from breakwater_research.cost_records import CostRecords
 
 _EPOCH = date(1970, 1, 1)
@@ -103,7 +103,7 @@ def sweep(
         result.fees[number], result.slippage[number], result.funding[number] = progress.sums
         result.liquidations[number] = set_run.liquidations
 
-    workers = min(len(configs), threads or len(os.sched_getaffinity(0)))
+    workers = min(len(configs), threads or usable_cores())
     if workers <= 1:
         for number in range(len(configs)):
             one(number)

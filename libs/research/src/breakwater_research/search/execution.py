@@ -4,7 +4,6 @@
 so that their chunks are kept; a second interruption does not wait.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
@@ -12,6 +11,7 @@ from contextlib import closing, contextmanager
 from typing import Any, Final, Protocol
 
 from breakwater_core.errors import InvalidInputError, TransientError
+from breakwater_research.cores import usable_cores
 from breakwater_research.search.tasks import Arrays, Market, Task
 
 MOST_ATTEMPTS: Final = 5
@@ -90,7 +90,7 @@ class LocalExecutor:
 
     def __init__(self, market: Market, workers: int | None = None) -> None:
         """Start as many threads; None: one per core that this process may use."""
-        self.width = workers or len(os.sched_getaffinity(0))
+        self.width = workers or usable_cores()
         self._market = market
         self._pool = ThreadPoolExecutor(self.width, thread_name_prefix="search")
 
