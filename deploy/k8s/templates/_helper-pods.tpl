@@ -11,7 +11,7 @@ securityContext:
 containers:
   - name: {{ .component }}
     image: {{ include "breakwater.image" . }}
-    imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+    imagePullPolicy: {{ include "breakwater.pullPolicy" .root }}
     command: {{ toJson .command }}
     env:
       {{- include "breakwater.env" .env | nindent 6 }}

@@ -47,6 +47,13 @@ labels:
 {{- end -}}
 {{- end -}}
 
+{{/* When our images are pulled: where nobody has said whose they are, not from the public registry, where anybody may own the name. */}}
+{{- define "breakwater.pullPolicy" -}}
+{{- $image := .Values.image -}}
+{{- $isOwned := or $image.registry (ne $image.repositoryPrefix "breakwater") -}}
+{{- default (ternary "IfNotPresent" "Never" (not (empty $isOwned))) $image.pullPolicy -}}
+{{- end -}}
+
 {{/* A number as text, whole ones without exponent; any other value as it is. */}}
 {{- define "breakwater.text" -}}
 {{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ . }}{{ end -}}

@@ -201,7 +201,7 @@ spec:
       initContainers:
         - name: copy-recording
           image: {{ include "breakwater.image" (dict "root" $root "image" $service.image) }}
-          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          imagePullPolicy: {{ include "breakwater.pullPolicy" $root }}
           command: [/app/.venv/bin/python, -m, breakwater_runtime.object_copy, {{ $root.Values.recording.s3.url | quote }}, /recording]
           env:
             {{- include "breakwater.env" (include "breakwater.piece.aws" . | fromYaml).env | nindent 12 }}
@@ -220,7 +220,7 @@ spec:
       containers:
         - name: {{ .component }}
           image: {{ include "breakwater.image" (dict "root" $root "image" $service.image) }}
-          imagePullPolicy: {{ $root.Values.image.pullPolicy }}
+          imagePullPolicy: {{ include "breakwater.pullPolicy" $root }}
           ports:
             - {name: http, containerPort: 8080}
           env:

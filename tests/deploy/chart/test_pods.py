@@ -423,6 +423,28 @@ def test_images_are_those_of_the_values() -> None:
     assert "breakwater/market-data:0.1.0" in defaults
 
 
+@pytest.mark.parametrize(
+    ("image", "ours", "others"),
+    [
+        ({}, "Never", "IfNotPresent"),
+        ({"registry": "registry.example.com"}, "IfNotPresent", "IfNotPresent"),
+        ({"repositoryPrefix": "registry.example.com/desk"}, "IfNotPresent", "IfNotPresent"),
+        ({"pullPolicy": "Always"}, "Always", "Always"),
+    ],
+)
+def test_our_images_are_pulled_only_where_it_is_said_whose_they_are(
+    image: dict[str, str], ours: str, others: str
+) -> None:
+    """`breakwater/executor` of a public registry may be anybody's, and it would be given the exchange keys."""
+    made = render({"image": image, "database": {"mode": "bundled"}})
+    policies: dict[bool, set[str]] = {True: set(), False: set()}
+    for _, template in pods(made):
+        for container in [*template["spec"]["containers"], *template["spec"].get("initContainers", [])]:
+            is_public = container["image"].startswith(("nats:", "postgres:"))
+            policies[is_public].add(container["imagePullPolicy"])
+    assert policies == {False: {ours}, True: {others}}
+
+
 def test_keda_asks_signal_and_scales_up_at_once_and_down_slowly() -> None:
     (scaler,) = of_kind(rendered("live"), "ScaledObject")
     spec = scaler["spec"]
