@@ -139,7 +139,7 @@ def test_a_configuration_that_is_not_there_ends_the_start_with_one_line(
     if made_by == "docker":
         config.mkdir()
     monkeypatch.setenv("CONFIG_FILE", str(config))
-    monkeypatch.setenv("AUTHORIZATION_FILE", str(ROOT / "deploy" / "nats" / "authorization.conf"))
+    monkeypatch.setenv("AUTHORIZATION_FILE", str(ROOT / "deploy" / "k8s" / "files" / "authorization.conf"))
     monkeypatch.setattr(sys, "argv", ["first_secrets.py", str(tmp_path / "secrets")])
     assert first_secrets.main() == 2
     [line] = capsys.readouterr().err.splitlines()

@@ -164,7 +164,9 @@ async def test_a_service_waits_for_the_streams_goes_on_by_itself_and_drains(serv
             await server.make_streams()
             await until(is_ready)
             metrics = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
-        assert "breakwater_bus_denied_total{" not in metrics
+        denied = [line for line in metrics.splitlines() if line.startswith("breakwater_bus_denied_total{")]
+        assert denied
+        assert all(line.endswith(" 0.0") for line in denied)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
         assert process.returncode == 0

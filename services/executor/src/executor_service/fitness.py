@@ -88,6 +88,11 @@ class Fitness:
         """
         return await self._examinees[account].preflight.run(client)
 
+    def hold(self, account: str, reason: str) -> None:
+        """Let the account enter nothing until the next examination's outcome; nobody is told, as that comes soon."""
+        self._obstacles[account] = reason
+        self._show()
+
     async def take(self, account: str, report: Report) -> None:
         """Let the account enter, or not, by what an examination has found."""
         await self._take(account, report)
@@ -142,6 +147,9 @@ class Fitness:
                 await self._service.bus.alert(self._alert(report))
         else:
             self._obstacles.pop(account, None)
+        self._show()
+
+    def _show(self) -> None:
         if self._obstacles:
             listed = "; ".join(f"{name}: {reason}" for name, reason in sorted(self._obstacles.items()))
             self._service.health.fail(CONDITION, f"exits only: {listed}")

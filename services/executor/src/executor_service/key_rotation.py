@@ -89,7 +89,8 @@ class KeyRotation:
             information = await _information_of(candidate)
             if information.user_id != self._users.setdefault(key.name, information.user_id):
                 raise SecretRefusedError("it is a key of another account of the exchange")
-            if not old_works:  # exits are waiting: they go out under it while it is being examined
+            if not old_works:  # exits are waiting: they go out under it while it is being examined, entries do not
+                self._fitness.hold(key.name, "its new key is being examined")
                 self._use(key)
             report = await self._examined(key.name, candidate, is_tried=old_works)
         faults = [str(check) for check in report.failures if check.name.startswith(KEY_CHECKS)]

@@ -292,7 +292,7 @@ async def test_an_exit_that_waits_for_a_key_does_not_wait_for_its_examination(de
     await desk.until_closed(1)
     desk.exchange.engine.revoke_key(OLD[0])
     await desk.decide("BTCUSDT", Leg.EXIT)
-    faults.script["account/info"] = [Fault(before=(503, b""))] * 1000
+    faults.script["account/info"] = [Fault(before=(503, b""), delay_s=4)] * 1000
     desk.admit(NEW)
     desk.give(NEW)
     await desk.until_closed(2)
