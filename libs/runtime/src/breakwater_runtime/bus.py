@@ -56,6 +56,11 @@ _OUT_OF_ROOM = frozenset({10023, 10028, 10047, 10077})
 """JetStream error codes: insufficient resources, memory or storage exceeded, the stream could not store."""
 
 
+_CREATIONS_AT_ONCE = 4
+"""Consumers that a process asks for at a time. Hundreds together, as of many accounts and symbols, take the server
+longer in all, and it answers nobody in time meanwhile, not even those who trade already."""
+
+
 class Bus:
     """A connection to NATS with JetStream. Publishing waits for the acknowledgement of the stream."""
 
@@ -67,6 +72,7 @@ class Bus:
         self.outbox = AlertOutbox(self._publish_alert)
         self.jetstream: JetStreamContext = client.jetstream(timeout=PUBLISH_TIMEOUT_S)
         self._buckets: dict[str, KeyValue] = {}
+        self._creations = asyncio.Semaphore(_CREATIONS_AT_ONCE)
 
     @property
     def connections(self) -> int:
@@ -279,7 +285,8 @@ class Bus:
         taken: dict[str, Any] = {"filter_subjects": list(filters)}
         if len(filters) == 1:
             subject, taken = f"{subject}.{filters[0]}", {"filter_subject": filters[0]}
-        return await self.api(subject, {"stream_name": stream, "config": config | taken})
+        async with self._creations:
+            return await self.api(subject, {"stream_name": stream, "config": config | taken})
 
     async def api(self, subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send a request of the JetStream API and return its answer.

@@ -21,6 +21,7 @@ from breakwater_runtime import subjects
 from breakwater_runtime.bus import Bus, BusError, is_deletion
 from breakwater_runtime.errors import reason_of
 from breakwater_runtime.logs import get_logger
+from breakwater_runtime.patience import patiently
 from breakwater_runtime.readers import LAST_PER_SUBJECT, Delivery, read_stream
 from breakwater_runtime.subjects import CONFIG_BUCKET
 
@@ -277,12 +278,13 @@ async def read_config_state(bus: Bus, file: BreakwaterConfig) -> ConfigWatch:
     """Return what the bus says now, for `follow_config` to follow.
 
     Raises:
-        BusError: If the bus does not answer.
+        BusError: If the bus does not answer for half a minute.
     """
     store = ConfigStore(bus)
     watch = ConfigWatch(store, file)
     try:
-        watch.take(await store.schedule(), await store.days(newest=_DAYS_IN_FORCE))
+        schedule = await patiently(store.schedule)
+        watch.take(schedule, await patiently(lambda: store.days(newest=_DAYS_IN_FORCE)))
     except InvariantError as error:
         get_logger().error("config_unreadable", reason=str(error))
     return watch

@@ -45,10 +45,16 @@ class PullConsumer:
         self._specification = specification
         self._handle = handle
         self._puller = Puller(bus, specification, service=service, room=specification.batch)
+        self._attached = asyncio.Event()
+
+    async def attached(self) -> None:
+        """Return once it takes messages."""
+        await self._attached.wait()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, finish the message in hand, and give back the ones not begun or not finished."""
         await until_stopped(stop, self._puller.attach())
+        self._attached.set()
         waiter = asyncio.create_task(stop.wait())
         try:
             while not stop.is_set():

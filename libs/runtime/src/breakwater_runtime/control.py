@@ -17,6 +17,7 @@ from breakwater_runtime.bus import Bus, BusError, is_deletion
 from breakwater_runtime.errors import reason_of
 from breakwater_runtime.logs import get_logger
 from breakwater_runtime.metrics import HALTED
+from breakwater_runtime.patience import patiently
 from breakwater_runtime.readers import LAST_PER_SUBJECT, Delivery, read_stream
 from breakwater_runtime.subjects import CONTROL_BUCKET, CONTROL_KEY, SEEN_PREFIX
 
@@ -142,11 +143,11 @@ async def watch_control(bus: Bus, *, name: str) -> AsyncIterator[ControlWatch]:
     """Follow the document while the context is open; its state is known before the context begins.
 
     Raises:
-        BusError: If the bus does not answer at the beginning.
+        BusError: If the bus does not answer at the beginning, for half a minute.
     """
     watch = ControlWatch()
     try:
-        stored = await ControlStore(bus).read()
+        stored = await patiently(ControlStore(bus).read)
     except InvariantError as error:
         watch.take(b"?")
         get_logger().error("control_state_unreadable", reason=str(error))

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from breakwater_runtime import codec, subjects
 from breakwater_runtime.bus import Bus, connect
 from breakwater_runtime.bus_streams import ensure_streams
 from breakwater_runtime.consumers import ConsumerSpecification, PullConsumer, Received
-from breakwater_runtime.errors import DependencyError
+from breakwater_runtime.errors import BusError, DependencyError
+from breakwater_runtime.patience import patiently
 from breakwater_runtime.readers import LAST_PER_SUBJECT, After, Delivery, read_stream, wait_for_value
 from breakwater_runtime.settings import ServiceSettings
 
@@ -294,3 +296,37 @@ async def windows_behind(bus: Bus, place: After) -> list[int]:
         bus, name="md", stream="MD", filters=["md.>"], start=place, handle=lambda d: found.set_result(window_of(d))
     ):
         return [await found]
+
+
+async def test_hundreds_of_consumers_are_asked_for_a_few_at_a_time(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once they would keep the server from answering, also those who trade already."""
+    running, most, api = 0, 0, bus.api
+
+    async def counted(subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            return await api(subject, body)
+        finally:
+            running -= 1
+
+    monkeypatch.setattr(bus, "api", counted)
+    names = [f"worker-{number}" for number in range(200)]
+    config = {"ack_policy": "explicit"}
+    await asyncio.gather(
+        *(
+            bus.create_consumer("INTENT", name, [f"intent.0.main.{name}"], config | {"durable_name": name})
+            for name in names
+        )
+    )
+    assert 1 < most <= 4
+    assert (await api("STREAM.INFO.INTENT"))["state"]["consumer_count"] == len(names)
+
+
+async def test_patience_has_an_end() -> None:
+    async def never() -> None:
+        raise BusError("nobody answers")
+
+    with pytest.raises(BusError, match="nobody answers"):
+        await patiently(never, limit_s=0.5)

@@ -1,6 +1,7 @@
 """The control document on a real bus: compare-and-set, following it, and reading the acknowledgements."""
 
 import asyncio
+import signal
 
 import pytest
 
@@ -8,7 +9,7 @@ from breakwater_cli.nats_process import NatsProcess
 from breakwater_core.control import Control
 from breakwater_core.control_answers import Acknowledgement
 from breakwater_core.errors import InvariantError
-from breakwater_runtime.bus import Bus, BusError
+from breakwater_runtime.bus import PUBLISH_TIMEOUT_S, Bus, BusError
 from breakwater_runtime.control import (
     ControlStore,
     ControlWatch,
@@ -41,6 +42,17 @@ async def test_a_follower_knows_the_state_at_once_and_hears_of_every_change(bus:
         await store.change(lambda control: control.resume("main").halt())
         await until_epoch(watch, 2)
         assert not watch.state.accounts["main"].halted
+
+
+async def test_a_follower_that_starts_while_the_bus_is_too_busy_to_answer_waits_for_it(
+    bus: Bus, nats_server: NatsProcess
+) -> None:
+    await ControlStore(bus).change(lambda control: control.halt())
+    assert nats_server.process is not None
+    nats_server.process.send_signal(signal.SIGSTOP)
+    asyncio.get_running_loop().call_later(PUBLISH_TIMEOUT_S + 0.5, nats_server.process.send_signal, signal.SIGCONT)
+    async with watch_control(bus, name="test") as watch:
+        assert watch.state.is_halted("main")
 
 
 async def test_an_older_value_changes_nothing(bus: Bus) -> None:

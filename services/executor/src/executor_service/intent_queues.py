@@ -38,16 +38,21 @@ class IntentQueues:
         self._ack_wait_s = ack_wait_s
         self._tasks = tasks
         self._stop = stop
-        self._open: set[tuple[str, str]] = set()
+        self._open: dict[tuple[str, str], PullConsumer] = {}
 
     def open(self, account: str, symbol: str) -> None:
         """Work on the intents of an account and symbol, if that is not done already."""
         if (account, symbol) in self._open or self._stop.is_set():
             return
-        self._open.add((account, symbol))
         specification = queue_specification(account, symbol, self._ack_wait_s)
         consumer = PullConsumer(self._bus, specification, self._handle, service=SERVICE)
+        self._open[account, symbol] = consumer
         self._tasks.create_task(consumer.run(self._stop), name=specification.durable)
+
+    async def attached(self) -> None:
+        """Return once intents of all queues that are open by now are taken."""
+        for consumer in tuple(self._open.values()):
+            await consumer.attached()
 
     def hear(self, delivery: Delivery) -> None:
         """Open the queue of an intent that was published: also of symbols that are not configured (any more)."""

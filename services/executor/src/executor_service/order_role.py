@@ -200,7 +200,6 @@ async def run_order_role(settings: ExecutorSettings, service: Service, clients: 
         )
         acknowledger = Acknowledger(bus, control, flights, instance=settings.instance, accounts=tuple(accounts))
         await until_stopped(service.stop, acknowledger.begin())
-        service.health.hold("exchange")
         async with fitness.watched(), keys_followed(settings, clients, fitness):
             watches = [flattens.run, BusAway(bus).run, universe.run, guard.run]
             await _work(settings, service, handler, drain, watches, universe, acknowledger)
@@ -247,6 +246,8 @@ async def _work(
                     start=LAST_PER_SUBJECT,
                     handle=queues.hear,
                 ):
+                    await until_stopped(service.stop, queues.attached())
+                    service.health.hold("exchange")
                     await service.stop.wait()
                     begin_to_drain()
             idle.set()

@@ -63,3 +63,20 @@ async def test_a_queue_is_opened_once_and_also_for_intents_from_before_the_start
         assert [(await handled.get()), (await handled.get())] == [first, second]
         stop.set()
     assert handled.empty()
+
+
+async def test_attached_means_that_every_queue_is_there_however_many_there_are(bus: Bus) -> None:
+    """Readiness waits for it: an executor that is said to be ready takes intents."""
+    stop = asyncio.Event()
+
+    async def handle(_: Received) -> None:
+        raise AssertionError("there are no intents")
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        queues = IntentQueues(bus, handle, ack_wait_s=10, tasks=tasks, stop=stop)
+        for number in range(100):
+            queues.open("main", f"S{number}USDT")
+        assert (await bus.api("STREAM.INFO.INTENT"))["state"]["consumer_count"] < 100
+        await queues.attached()
+        assert (await bus.api("STREAM.INFO.INTENT"))["state"]["consumer_count"] == 100
+        stop.set()
