@@ -257,7 +257,7 @@ class SlackStandIn:
             self._runner = None
 
     async def until(self, happened: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while not happened():
                 self.changed.clear()
                 await self.changed.wait()

@@ -564,7 +564,7 @@ def dump_of() -> Callable[..., dict[str, list[tuple[Any, ...]]]]:
     return dump
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]], *, timeout_s: float = 30.0) -> None:
+async def eventually(holds: Callable[[], Awaitable[bool]], *, timeout_s: float = 120.0) -> None:
     """Return as soon as the condition holds."""
     async with asyncio.timeout(timeout_s):
         while not await holds():

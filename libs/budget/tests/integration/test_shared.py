@@ -143,7 +143,7 @@ async def test_a_ban_stops_every_process_raises_one_alert_and_outlives_all_proce
         bus = found[0][0]
         async with read_stream(bus, name="a", stream="ALERT", filters=["alert.>"], start=1, handle=handle):
             await send(found[1][1], status=403)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(90):
                 for _, budget in found:
                     while True:  # those that have not heard yet may still send
                         try:
@@ -154,7 +154,7 @@ async def test_a_ban_stops_every_process_raises_one_alert_and_outlives_all_proce
                 while not alerts:
                     await asyncio.sleep(0.01)
     async with budgets(nats_server, 1) as found:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while found[0][1].left(CREATE, "main"):
                 await asyncio.sleep(0.01)
         with pytest.raises(IpBanned):
@@ -182,7 +182,7 @@ async def test_a_process_that_starts_later_knows_what_was_sent_and_how_long_ago(
             await send(found[0][1])
     async with budgets(nats_server, 1) as found:
         budget = found[0][1]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             began_s = asyncio.get_running_loop().time()
             await send(budget)
             waited_s = asyncio.get_running_loop().time() - began_s

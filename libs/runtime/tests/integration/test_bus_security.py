@@ -54,7 +54,7 @@ async def connected(server: NatsProcess, user: str, health: Health | None = None
         yield bus
 
 
-async def until(happened: Callable[[], bool] | Callable[[], Awaitable[bool]], timeout_s: float = 30) -> None:
+async def until(happened: Callable[[], bool] | Callable[[], Awaitable[bool]], timeout_s: float = 90) -> None:
     async with asyncio.timeout(timeout_s):
         while not (found if isinstance(found := happened(), bool) else await found):
             await asyncio.sleep(0.02)
@@ -362,7 +362,7 @@ def tls_settings(server: NatsProcess, authority: Authority, client: tuple[Path, 
 
 
 async def reaches(settings: ServiceSettings) -> bool:
-    async with asyncio.timeout(30), connect(settings.model_copy(update={"nats_user": None}), name="test") as bus:
+    async with asyncio.timeout(90), connect(settings.model_copy(update={"nats_user": None}), name="test") as bus:
         return await bus.create("notified", "event.a", b"x")
 
 
@@ -439,7 +439,7 @@ async def test_no_password_goes_to_a_server_without_tls_if_tls_was_asked_for(tmp
     try:
         settings = server.settings("notifier", "live").model_copy(update={"nats_url": f"tls://127.0.0.1:{server.port}"})
         with pytest.raises(DependencyError, match="the server offers no TLS"):
-            async with asyncio.timeout(10), connect(settings, name="test"):
+            async with asyncio.timeout(90), connect(settings, name="test"):
                 pass
     finally:
         server.stop()

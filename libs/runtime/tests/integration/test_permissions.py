@@ -364,7 +364,7 @@ async def test_a_reader_gets_the_messages_of_its_streams(server: NatsProcess) ->
                     found.set_result(delivery)
 
             async with (
-                asyncio.timeout(10),
+                asyncio.timeout(90),
                 connect(server.settings(user, "live"), name="test") as bus,
                 read_stream(bus, name="test", stream=stream, filters=[FILTERS[stream]], start=1, handle=take),
             ):
@@ -468,7 +468,7 @@ async def stored_under(server: NatsProcess, stream: str, subject: str) -> int:
 
 
 async def test_an_empty_word_of_the_server_does_not_lift_a_halt(server: NatsProcess) -> None:
-    async with asyncio.timeout(30), connect(server.settings(OPERATOR, "live"), name="test") as bus:
+    async with asyncio.timeout(90), connect(server.settings(OPERATOR, "live"), name="test") as bus:
         store = ControlStore(bus)
         await store.change(lambda control: control.halt(None, reason="a test"))
         async with watch_control(bus, name="test") as watch:
@@ -481,7 +481,7 @@ async def test_an_empty_word_of_the_server_does_not_lift_a_halt(server: NatsProc
 
 
 async def test_an_empty_word_of_the_server_does_not_take_a_configuration_back(server: NatsProcess) -> None:
-    async with asyncio.timeout(30), connect(server.settings(OPERATOR, "live"), name="test") as bus:
+    async with asyncio.timeout(90), connect(server.settings(OPERATOR, "live"), name="test") as bus:
         await words_of_the_server_on(server, "$KV.config.schedule.live")
         while not await stored_under(server, "KV_config", "$KV.config.schedule.live"):
             pass
@@ -502,7 +502,7 @@ async def test_a_word_of_the_server_among_the_intents_holds_none_up(server: Nats
         stop.set()
 
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(90),
         connect(server.settings(SIGNAL, "live"), name="test") as signal,
         connect(server.settings(ORDER_ROLE, "live"), name="test") as bus,
     ):

@@ -31,7 +31,7 @@ class ThingSettings(ServiceSettings):
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -224,7 +224,7 @@ async def can_login(url: str, password: str) -> bool:
 
 async def until_login(url: str, password: str) -> None:
     """Return once the server has read its configuration."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not await can_login(url, password):
             await asyncio.sleep(0.05)
 

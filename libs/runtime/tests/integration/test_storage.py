@@ -45,7 +45,7 @@ def news(number: int) -> Alert:
     return Alert(f"news-{number}", "test-run", Severity.CRITICAL, "test", "news", "something happened", number)
 
 
-async def until(happened: Callable[[], bool | Awaitable[bool]], timeout_s: float = 30) -> None:
+async def until(happened: Callable[[], bool | Awaitable[bool]], timeout_s: float = 90) -> None:
     async with asyncio.timeout(timeout_s):
         while not (result if isinstance(result := happened(), bool) else await result):
             await asyncio.sleep(0.02)

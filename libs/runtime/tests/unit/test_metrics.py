@@ -62,7 +62,7 @@ async def test_a_blocked_event_loop_is_seen_to_be_late() -> None:
         return whole - (REGISTRY.get_sample_value("breakwater_event_loop_lag_seconds_bucket", {"le": "0.1"}) or 0)
 
     before = slow()
-    async with measured_loop(interval_s=0.001), asyncio.timeout(10):
+    async with measured_loop(interval_s=0.001), asyncio.timeout(90):
         while slow() == before:
             await asyncio.sleep(0.002)
             time.sleep(0.15)  # what this is about: something that does not give way

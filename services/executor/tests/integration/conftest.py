@@ -195,7 +195,7 @@ class Desk:
 async def until_value(bus: Bus, bucket: str, key: str, accept: Callable[[bytes], bool]) -> bytes:
     from breakwater_runtime.readers import wait_for_value
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         return await wait_for_value(bus, bucket, key, accept)
 
 

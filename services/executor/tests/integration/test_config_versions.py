@@ -42,7 +42,7 @@ async def schedule(bus: Bus, roles: SimpleNamespace, *versions: ConfigVersion) -
 
 
 async def until(happened: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not await happened():
             await asyncio.sleep(0.02)
 

@@ -26,7 +26,7 @@ def closing(log: Any) -> list[OrderEvent]:
 
 
 async def requests_to(faults: Any, ending: str, count: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while sum(path.endswith(ending) for path in faults.seen) < count:
             await asyncio.sleep(0.01)
 

@@ -88,7 +88,7 @@ def closing(log: Any) -> list[OrderEvent]:
 
 
 async def until(holds: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while not await holds():
             await asyncio.sleep(0.01)
 

@@ -120,7 +120,7 @@ class Station:
         return self.closing()[-1]
 
     async def until_ready(self, wanted: bool, *, because: str = "") -> None:
-        async with asyncio.timeout(20), httpx.AsyncClient() as client:
+        async with asyncio.timeout(90), httpx.AsyncClient() as client:
             while True:
                 try:
                     answer = (await client.get(f"http://{LOOPBACK}:{self.port}/ready")).json()
@@ -189,7 +189,7 @@ async def test_an_address_that_was_never_known_enters_nothing_and_one_that_was_s
         station.echo.body = OURS
         await station.until_ready(True)
         station.echo.body, before = "", unknown_checks()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while unknown_checks() < before + 3:
                 await asyncio.sleep(0.02)
         assert (await station.decide()).status is OrderStatus.FILLED
@@ -278,14 +278,14 @@ async def test_a_process_on_a_foreign_address_does_not_stop_the_requests_of_the_
         await station.until_ready(False, because=FOREIGN)
         refused = [Fault(before=(403, b""))]
         faults.script["user/query-api"] = refused
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while refused:
                 await asyncio.sleep(0.02)
         async with (
             shared_budget(
                 station.desk.bus, service="test", instance="other", exchange_url=station.exchange.rest_url
             ) as others,
-            asyncio.timeout(10),
+            asyncio.timeout(90),
             others.take("order/create", "main", Priority.EXIT),
         ):
             pass

@@ -126,7 +126,7 @@ async def test_an_account_that_must_not_be_traded_only_exits_until_it_is_mended(
             assert account.position("BTCUSDT", 0).size == 0
             account.margin_mode = "REGULAR_MARGIN"
             attempt = 3
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 while (again := await decide(Leg.ENTRY, attempt)).reason == "preflight_failed":
                     attempt += 1
             assert again.status is OrderStatus.FILLED

@@ -28,7 +28,7 @@ async def test_an_exit_that_hangs_does_not_hold_up_the_exit_of_a_symbol_of_the_s
         if received.event.symbol == names[0]:
             await never.wait()
 
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(90), asyncio.TaskGroup() as tasks:
         queues = IntentQueues(bus, handle, ack_wait_s=10, tasks=tasks, stop=stop)
         async with read_stream(
             bus, name="q", stream="INTENT", filters=["intent.>"], start=LAST_PER_SUBJECT, handle=queues.hear
@@ -56,7 +56,7 @@ async def test_a_queue_is_opened_once_and_also_for_intents_from_before_the_start
     first, second = kit.intent(), kit.intent(Leg.EXIT)
     await bus.publish(first)
     await bus.publish(second)
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(90), asyncio.TaskGroup() as tasks:
         queues = IntentQueues(bus, handle, ack_wait_s=10, tasks=tasks, stop=stop)
         queues.open("main", "BTCUSDT")
         queues.open("main", "BTCUSDT")
@@ -72,7 +72,7 @@ async def test_attached_means_that_every_queue_is_there_however_many_there_are(b
     async def handle(_: Received) -> None:
         raise AssertionError("there are no intents")
 
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(90), asyncio.TaskGroup() as tasks:
         queues = IntentQueues(bus, handle, ack_wait_s=10, tasks=tasks, stop=stop)
         for number in range(100):
             queues.open("main", f"S{number}USDT")

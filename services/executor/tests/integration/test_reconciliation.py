@@ -106,7 +106,7 @@ async def reconciled(bus: Bus, times: int = 2) -> None:
         )
 
     end = count() + times
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while count() < end:
             await asyncio.sleep(0.02)
 
@@ -184,7 +184,7 @@ async def test_a_position_that_nobody_ordered_is_closed_by_exactly_one_order(
             fault = roles.Fault(lose_answer=True) if lost == "the_answer" else roles.Fault(before=(502, b"bad gateway"))
             faults.script["/order/create"] = [fault, fault]
         await log.until(lambda log: bool(alerts(log, "unordered_position")))
-        async with asyncio.timeout(25):
+        async with asyncio.timeout(90):
             while size(exchange) != 0:
                 await asyncio.sleep(0.02)
         await reconciled(bus, 4)
@@ -203,11 +203,11 @@ async def test_a_role_that_ends_while_its_closing_order_is_on_its_way_leaves_exa
         await books_open(bus, roles)
         await hand.order("Buy", "0.3")
         faults.script["/order/create"] = [roles.Fault(delay_s=1.0)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while sum(path.endswith("/order/create") for path in faults.seen) < 2:
                 await asyncio.sleep(0.005)
     async with roles.account(**close):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while size(exchange) != 0:
                 await asyncio.sleep(0.02)
         await reconciled(bus, 2)
@@ -248,7 +248,7 @@ async def test_nothing_is_done_while_an_order_of_ours_is_on_its_way(
         child = open_record.children[0]
         outcome = of_refusal(child, Refusal(110007, "insufficient_margin", ""), at_ms=wall_clock_ms())
         await bus.write(INTENTS_BUCKET, key, open_record.closed(outcome).encode())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while size(exchange) != 0:
                 await asyncio.sleep(0.02)
 
@@ -286,7 +286,7 @@ async def test_an_adopted_position_waits_for_the_days_exit(
         await reconciled(bus, 2)
         assert size(exchange) == Decimal("0.3")
         exit_is_open = True
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while size(exchange) != 0:
                 await asyncio.sleep(0.02)
         await reconciled(bus, 2)

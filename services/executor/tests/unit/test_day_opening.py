@@ -39,7 +39,7 @@ async def test_an_account_that_the_exchange_does_not_answer_keeps_no_other_ones_
     keepers: list[Any] = [Keeper("silent", opened, answers=False), Keeper("main", opened, answers=True)]
     settings = ExecutorSettings(accounts="[]")
     role = AccountRole(settings, None, keepers, [], [])  # type: ignore[arg-type]  # the bus is not asked
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(90), asyncio.TaskGroup() as tasks:
         for day in (FIRST, FIRST, SECOND):
             role._open_live(day, tasks)
             while ("main", day) not in opened:

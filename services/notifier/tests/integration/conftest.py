@@ -90,13 +90,13 @@ class Running:
     task: asyncio.Task[None]
 
     async def until(self, happened: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while not happened():
                 await asyncio.sleep(0.005)
 
     async def holds(self, stream: str, durable: str, count: int) -> None:
         """Wait until it has so many messages of a consumer in hand."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while (await self.bus.api(f"CONSUMER.INFO.{stream}.{durable}"))["num_ack_pending"] < count:
                 await asyncio.sleep(0.005)
 
@@ -131,7 +131,7 @@ class Notifiers:
                 yield Running(self.bus, health, stop, task)
             finally:
                 stop.set()
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(90):
                     await asyncio.wait({task})
             if task.exception() is not None and not task.cancelled():
                 raise RuntimeError("the notifier failed") from task.exception()
@@ -160,7 +160,7 @@ def settled(bus: Bus) -> Callable[..., Any]:
     """Waits until a consumer has nothing left."""
 
     async def wait(stream: str, durable: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while await has_work(bus, stream, durable):
                 await asyncio.sleep(0.01)
 

@@ -35,7 +35,7 @@ async def process(nats_url: str, **values: str) -> AsyncIterator[asyncio.subproc
 
 async def drained(running: asyncio.subprocess.Process) -> tuple[int, str, str]:
     running.send_signal(signal.SIGTERM)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         output, log = await running.communicate()
     assert running.returncode is not None
     return running.returncode, output.decode(), log.decode()
@@ -45,7 +45,7 @@ async def test_without_a_token_each_event_is_a_line_on_standard_output(nats_url:
     await bus.publish_all(events.fill(number) for number in range(20))
     async with process(nats_url) as running:
         assert running.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             lines = [await running.stdout.readline() for _ in range(20)]
         status, rest, log = await drained(running)
     assert all(line.startswith(b"Fill: BTCUSDT buy 0.5 @ 40000") for line in lines)
@@ -104,7 +104,7 @@ async def test_a_token_shows_neither_in_the_log_nor_over_http(
 
 async def test_bad_settings_end_the_start_with_a_line_that_names_them(nats_url: str) -> None:
     async with process(nats_url, SLACK_TOKEN=CANARY) as running:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             _, log = await running.communicate()
     assert running.returncode == 2
     assert b"NOTIFIER_SLACK_CHANNEL: " in log

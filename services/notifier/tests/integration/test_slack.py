@@ -244,7 +244,7 @@ async def test_slack_that_is_away_for_long_is_an_alert_that_slack_tells_once_it_
     async with virtual_notifiers.run(slack_alert_s=300) as running:
         await bus.publish(events.fill())
         await running.until(lambda: CONDITION in running.health.faults)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while not (await bus.api("STREAM.INFO.ALERT"))["state"]["messages"]:
                 await asyncio.sleep(0.01)
         await slack.start()

@@ -158,7 +158,7 @@ async def stream(exchange: PaperExchange) -> AsyncIterator[Any]:
 
 
 async def test_public_streams_are_watched(stream: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         trades = await stream.watch_trades(SYMBOL)
         ticker = await stream.watch_ticker(SYMBOL)
         book = await stream.watch_order_book(SYMBOL, 50)
@@ -170,7 +170,7 @@ async def test_public_streams_are_watched(stream: Any) -> None:
 
 
 async def test_orders_trades_positions_and_balance_are_watched(stream: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(90):
         watched = asyncio.gather(
             stream.watch_orders(SYMBOL),
             stream.watch_my_trades(SYMBOL),

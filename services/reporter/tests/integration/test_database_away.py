@@ -31,7 +31,7 @@ async def interrupted(database: Database, story: Any, open_desk: Any, *, away: A
         await desk.take_all(fills[:half])
         await asyncio.to_thread(away)
         pending = [asyncio.create_task(desk.take(fill)) for fill in fills[half:]]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while desk.health.ready:
                 await asyncio.sleep(0.01)
         assert "database" in desk.health.faults
@@ -75,7 +75,7 @@ async def test_a_service_that_stops_while_the_database_is_away_gives_its_message
     stop = asyncio.Event()
     with closing(sqlite3.connect(tmp_path / "breakwater.db", isolation_level=None)) as holder:
         holder.execute("BEGIN EXCLUSIVE")
-        async with asyncio.timeout(10), open_writer(database, Health(), stop) as writer:
+        async with asyncio.timeout(90), open_writer(database, Health(), stop) as writer:
             work: Callable[..., Any] = lambda session: find_run(session, "any")  # noqa: E731
             waiting = asyncio.create_task(writer.apply(work))
             await asyncio.sleep(0)

@@ -101,7 +101,7 @@ async def until_there_are(database: GuardedDatabase, table: type, count: Callabl
             return session.query(table).count()
 
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while not count(await asyncio.to_thread(counted)):
                 await asyncio.sleep(0.05)
     finally:
@@ -129,7 +129,7 @@ async def test_rows_go_on_under_the_new_password(
         await until_there_are(guarded, FillRow, lambda count: count == len(fills))
         secret = settings.rotating_secret("database_url")
         assert secret is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while SECOND not in secret.current:
                 await asyncio.sleep(0.01)
 

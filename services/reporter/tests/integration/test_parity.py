@@ -78,7 +78,7 @@ async def reports_over(
         recordings="/recordings",
         **changes,
     )
-    async with asyncio.timeout(30), open_writer(database, Health(), asyncio.Event()) as writer:
+    async with asyncio.timeout(90), open_writer(database, Health(), asyncio.Event()) as writer:
         yield ParityReports(settings, database, writer, bus, compare=compare_day, wall_ms=lambda: wall_ms)
 
 

@@ -173,7 +173,7 @@ class StandIn:
             self._answers.release()
 
     async def have_seen(self, count: int) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while len(self.seen) < count:
                 await self._wait()
 

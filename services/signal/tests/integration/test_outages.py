@@ -55,7 +55,7 @@ def message(value: Any, sequence: int) -> MarketMessage:
 
 
 async def until(happened: Callable[[], Any]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(90):
         while not await happened():
             await asyncio.sleep(0.02)
 

@@ -79,7 +79,7 @@ async def running(settings: SignalSettings) -> AsyncIterator[Callable[..., Any]]
     async def asked(status: int = 200, **figures: Any) -> Figures:
         nonlocal last
         try:
-            async with asyncio.timeout(20), httpx.AsyncClient(trust_env=False) as client:
+            async with asyncio.timeout(90), httpx.AsyncClient(trust_env=False) as client:
                 while last[0] != status or any(last[1].get(name) != value for name, value in figures.items()):
                     await asyncio.sleep(0.01)
                     try:

@@ -42,7 +42,7 @@ class Taker:
         self.taken.append(received.event.alert_id)
 
     async def until(self, number: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while len(self.taken) < number:
                 await asyncio.sleep(0.01)
 
@@ -59,7 +59,7 @@ async def taking(bus: Bus, durable: str, *, broken: bool = False) -> AsyncIterat
 
 
 async def letters(bus: Bus, number: int) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         while len(await list_letters(bus)) < number:
             await asyncio.sleep(0.01)
 
@@ -103,7 +103,7 @@ async def test_a_letter_goes_back_to_the_consumer_that_put_it_aside_and_to_no_ot
         await first.until(3)
         await second.until(3)
         assert first.taken == second.taken == ["a-1", "a-2", "a-3"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while len(read) < 3:
                 await asyncio.sleep(0.01)
     assert read == ["a-1", "a-2", "a-3"]

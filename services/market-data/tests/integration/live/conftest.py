@@ -186,7 +186,7 @@ class Listener:
         return [event for event in self.seen if isinstance(event, Alert) and event.name == name]
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(90):
             while not condition():
                 await asyncio.sleep(0.005)
 

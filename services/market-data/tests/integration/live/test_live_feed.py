@@ -24,6 +24,8 @@ from market_data_service.main import run
 from market_data_service.symbol_feed import Gap
 
 DAY_MS = 86_400_000
+LEAD_MS = 5000
+"""How long before the end of a day a service is started that is to see it; it must be connected by then."""
 
 
 async def connected(exchange: Any, listener: Any, times: int = 1) -> None:
@@ -208,7 +210,7 @@ async def test_trades_that_came_while_the_bus_was_down_are_on_it_in_order_once_i
 async def test_at_a_days_end_the_closed_bar_is_the_exchanges_candle_and_the_next_day_opens(
     exchange: Any, listener: Any, live_service: Any
 ) -> None:
-    exchange.offset_ms = DAY_MS - round(datetime.now(tz=UTC).timestamp() * 1000) % DAY_MS - 1500
+    exchange.offset_ms = DAY_MS - round(datetime.now(tz=UTC).timestamp() * 1000) % DAY_MS - LEAD_MS
     started = datetime.fromtimestamp(exchange.now_ms() / 1000, tz=UTC).date()
     async with live_service():
         await connected(exchange, listener)
@@ -241,7 +243,7 @@ async def test_a_day_that_begins_within_an_hour_is_closed_and_opened_at_its_boun
     config.write_text(json.dumps(settings))
     session = BreakwaterConfig.parse(settings).session.session()
     ended = session.day_of(exchange.now_ms())
-    exchange.offset_ms = session.day_end_ms(ended) - exchange.now_ms() - 1500
+    exchange.offset_ms = session.day_end_ms(ended) - exchange.now_ms() - LEAD_MS
     async with live_service(config_file=config):
         await connected(exchange, listener)
         await exchange.trade("BTCUSDT", 130)
@@ -297,7 +299,7 @@ async def test_a_recorded_live_feed_is_a_recording_with_its_coverage(
 async def test_the_bars_that_a_recorded_day_was_traded_with_stand_beside_its_trades(
     exchange: Any, listener: Any, live_service: Any, tmp_path: Path
 ) -> None:
-    exchange.offset_ms = DAY_MS - round(datetime.now(tz=UTC).timestamp() * 1000) % DAY_MS - 1500
+    exchange.offset_ms = DAY_MS - round(datetime.now(tz=UTC).timestamp() * 1000) % DAY_MS - LEAD_MS
     started = datetime.fromtimestamp(exchange.now_ms() / 1000, tz=UTC).date()
     async with live_service(record_directory=tmp_path):
         await connected(exchange, listener)
