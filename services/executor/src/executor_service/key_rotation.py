@@ -6,7 +6,7 @@ too, any key of the account that it answers is better, and is used at once; the 
 under way end under the key that they were sent with; orders are known by their ids, whatever key asks for them.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from breakwater_bybit.client import BybitClient
@@ -147,8 +147,8 @@ async def _information_of(candidate: BybitClient) -> KeyInformation:
         raise SecretRefusedError(f"the exchange did not answer ({error})") from error
 
 
-def _listed(names: object) -> str:
-    return ", ".join(sorted(names)) if names else "none"  # type: ignore[call-overload]
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 @asynccontextmanager
