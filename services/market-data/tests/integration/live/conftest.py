@@ -36,6 +36,7 @@ class LocalExchange:
 
     Attributes:
         candle_lag_ms: How long after its begin a candle is listed.
+        looks: How often recent trades were asked for.
     """
 
     offset_ms: int = 0
@@ -48,6 +49,7 @@ class LocalExchange:
     accepts_streams: bool = True
     sockets: list[WebSocket] = field(default_factory=list)
     connections: int = 0
+    looks: int = 0
 
     @property
     def rest_url(self) -> str:
@@ -84,6 +86,7 @@ class LocalExchange:
         )
 
     async def recent_trades(self, request: Request) -> Response:
+        self.looks += 1
         limit = min(self.history, int(request.query_params.get("limit", "500")))
         rows = self.trades.get(request.query_params["symbol"], [])[-limit:]
         listed = [

@@ -174,7 +174,8 @@ async def test_a_stream_that_stands_and_delivers_nothing_at_all_is_renewed_and_a
         await connected(exchange, listener)
         await exchange.trade("BTCUSDT", 1)
         await listener.until(lambda: listener.prices("BTCUSDT"))
-        await asyncio.sleep(1.2)  # nobody trades
+        looks = exchange.looks
+        await listener.until(lambda: exchange.looks >= looks + 6)  # nobody trades, and it has asked about that
         assert exchange.connections == 1
         exchange.lost.update(("BTCUSDT", "ETHUSDT"))
         await exchange.trade("ETHUSDT", 7)
